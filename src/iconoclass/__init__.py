@@ -1,0 +1,64 @@
+"""Pictures in, a classifier you can trust, see and ship out.
+
+    data = ic.load_dataset("fashion_mnist")          # or "photos/", "photos.zip", "labels.csv"
+    run = ic.train(data, model="resnet")
+    report = ic.evaluate(run)                        # report.show() in a notebook
+    ic.Predictor.load(run.path).predict(["a.jpg", "b.jpg"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iconoclass.config import Config
+    from iconoclass.data.dataset import Dataset, Split, load_dataset
+    from iconoclass.errors import IconoclassError
+    from iconoclass.evaluation.evaluator import evaluate
+    from iconoclass.evaluation.report import Report
+    from iconoclass.pipeline import train
+    from iconoclass.prediction.predictor import Prediction, Predictor
+    from iconoclass.run import Run
+
+__version__ = "0.1.0"
+
+# Name -> module. Imported on first use: `import iconoclass` must cost milliseconds, TensorFlow costs seconds.
+_PUBLIC = {
+    "Config": "iconoclass.config",
+    "Dataset": "iconoclass.data.dataset",
+    "IconoclassError": "iconoclass.errors",
+    "Prediction": "iconoclass.prediction.predictor",
+    "Predictor": "iconoclass.prediction.predictor",
+    "Report": "iconoclass.evaluation.report",
+    "Run": "iconoclass.run",
+    "Split": "iconoclass.data.dataset",
+    "evaluate": "iconoclass.evaluation.evaluator",
+    "load_dataset": "iconoclass.data.dataset",
+    "train": "iconoclass.pipeline",
+}
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "IconoclassError",
+    "Prediction",
+    "Predictor",
+    "Report",
+    "Run",
+    "Split",
+    "evaluate",
+    "load_dataset",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'iconoclass' has no attribute '{name}'. Public: {', '.join(__all__)}.")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,108 @@
+"""The one place that imports Keras: quietly, deterministic, and asked what the processor can do.
+
+Everything that builds or runs a network takes `keras` from here. KERAS_BACKEND=jax or torch train the same code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from iconoclass.errors import EnvironmentFault
+
+BACKENDS = {
+    "tensorflow": "tensorflow",
+    "jax": "jax",
+    "torch": "torch==2.* (the CPU build is enough)",
+}
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Hold back what native libraries write to file descriptor 2 at import; show it after all if the import fails.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach messages that are logged before TensorFlow has read it.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a process without stderr has nothing to hold back
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _import_backend() -> str:
+    name = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if name not in BACKENDS:
+        hint = f"Allowed: {', '.join(BACKENDS)}."
+        raise EnvironmentFault(f"KERAS_BACKEND={name} is no backend that Iconoclass trains with", hint=hint)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet = contextlib.nullcontext() if "keras" in sys.modules else _silence()
+    try:
+        with quiet:
+            importlib.import_module(name)
+            importlib.import_module("keras")
+    except ImportError as error:
+        hint = f"pip install '{BACKENDS[name]}'"
+        raise EnvironmentFault(f"the backend {name} cannot be imported: {error}", hint=hint) from error
+    return name
+
+
+BACKEND = _import_backend()
+
+import keras  # noqa: E402 - after the backend has been chosen and the noise turned off
+
+__all__ = ["BACKEND", "keras", "make_deterministic", "processor_has_bfloat16"]
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed Keras, NumPy and Python, and ask the backend for operations whose result does not depend on thread order."""
+    keras.utils.set_random_seed(seed)
+    if BACKEND == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+    elif BACKEND == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
+    return bool({"avx512_bf16", "amx_bf16"} & processor_features())
+
+
+def processor_features() -> frozenset[str]:
+    """The processor's feature flags as Linux names them; empty where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()

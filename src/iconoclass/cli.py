@@ -1,0 +1,500 @@
+"""The command line: parse, call the pipeline or one stage, print. No arithmetic, and nothing heavy before it is needed.
+
+stdout is for results, stderr for progress and advice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from iconoclass.errors import DataError, IconoclassError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iconoclass.prediction.predictor import Prediction
+
+app = typer.Typer(
+    name="iconoclass",
+    help="Pictures in, a classifier you can trust, see and ship out.\n\nStart with: iconoclass train",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+DATA, NETWORK, LEARNING, AUGMENTATION, OUTPUT = "Data", "Network", "Learning", "Augmentation", "Output"
+
+
+def _option(panel: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, **more)
+
+
+Data = Annotated[
+    str, typer.Argument(help="digits, mnist, fashion_mnist, cifar10, cifar100; or a folder, CSV, .npz, archive.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as `train` prints it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if version:
+        from iconoclass import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+# -- verbs ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None, typer.Argument(help="digits (default), mnist, fashion_mnist, cifar10, cifar100; or a path.")
+    ] = None,
+    # The names, ranges and meanings are those of config.py; docs/cli.md is compared with both by a test.
+    image_size: Annotated[str | None, _option(DATA, help="Side in pixels, or HEIGHTxWIDTH.")] = None,
+    resize: Annotated[str | None, _option(DATA, help="crop (default), pad or squash.")] = None,
+    color: Annotated[str | None, _option(DATA, help="grey or rgb; default: as the pictures are.")] = None,
+    validation: Annotated[str | None, _option(DATA, help="What chooses: split (of train, default) or test.")] = None,
+    validation_split: Annotated[str | None, _option(DATA, help="Share of train that chooses: 10%.")] = None,
+    test_split: Annotated[str | None, _option(DATA, help="Share judged if there is no test part: 20%.")] = None,
+    split_seed: Annotated[int | None, _option(DATA, help="Another split of the same pictures: 0.")] = None,
+    max_bad: Annotated[str | None, _option(DATA, help="Share of unreadable files that are left out: 1%.")] = None,
+    allow_outside: Annotated[
+        bool | None, _option(DATA, "--allow-outside", help="A CSV may name pictures anywhere.")
+    ] = None,
+    model: Annotated[str | None, _option(NETWORK, help="See `iconoclass models`; default: resnet.")] = None,
+    width: Annotated[int | None, _option(NETWORK, help="Filters of the first block.")] = None,
+    dropout: Annotated[float | None, _option(NETWORK, help="Dropout before the last layer.")] = None,
+    recipe: Annotated[str | None, _option(LEARNING, help="Defaults for the rest: fast or textbook.")] = None,
+    epochs: Annotated[int | None, _option(LEARNING, help="Passes over the training part.")] = None,
+    batch_size: Annotated[int | None, _option(LEARNING, help="Images a step.")] = None,
+    optimizer: Annotated[str | None, _option(LEARNING, help="adam, adamw or sgd.")] = None,
+    lr: Annotated[float | None, _option(LEARNING, help="Learning rate at its highest.")] = None,
+    momentum: Annotated[float | None, _option(LEARNING, help="Nesterov momentum, of sgd only.")] = None,
+    weight_decay: Annotated[float | None, _option(LEARNING, help="Decoupled; of kernels only.")] = None,
+    schedule: Annotated[str | None, _option(LEARNING, help="constant, cosine, triangular or plateau.")] = None,
+    label_smoothing: Annotated[float | None, _option(LEARNING, help="Share of a label given to all classes.")] = None,
+    average: Annotated[float | None, _option(LEARNING, help="Decay of the averaged weights; 0: none.")] = None,
+    patience: Annotated[
+        int | None, _option(LEARNING, help="Epochs without a better one until it stops; 0: never.")
+    ] = None,
+    class_weights: Annotated[str | None, _option(LEARNING, help="none (default) or balanced.")] = None,
+    one_hot: Annotated[bool | None, _option(LEARNING, "--one-hot", help="One-hot labels; the same result.")] = None,
+    precision: Annotated[str | None, _option(LEARNING, help="auto (default), float32 or bfloat16.")] = None,
+    seed: Annotated[int | None, _option(LEARNING, help="Of weights, order and augmentation: 0.")] = None,
+    flip: Annotated[float | None, _option(AUGMENTATION, help="Share of images mirrored: 0 to 1.")] = None,
+    shift: Annotated[float | None, _option(AUGMENTATION, help="Up to this share of the side: 0 to 0.5.")] = None,
+    rotate: Annotated[float | None, _option(AUGMENTATION, help="Up to so many degrees: 0 to 180.")] = None,
+    zoom: Annotated[float | None, _option(AUGMENTATION, help="Scale by up to 1 ± this: 0 to 1.")] = None,
+    brightness: Annotated[float | None, _option(AUGMENTATION, help="By up to 1 ± this: 0 to 1.")] = None,
+    contrast: Annotated[float | None, _option(AUGMENTATION, help="By up to 1 ± this: 0 to 1.")] = None,
+    cutout: Annotated[float | None, _option(AUGMENTATION, help="Side of a greyed rectangle: 0 to 1.")] = None,
+    mixup: Annotated[float | None, _option(AUGMENTATION, help="Alpha of the blend of two images.")] = None,
+    cutmix: Annotated[float | None, _option(AUGMENTATION, help="Alpha of the patch from another image.")] = None,
+    log: Annotated[str | None, _option(OUTPUT, help="tensorboard: event files in the run's folder.")] = None,
+    output: Annotated[Path, _option(OUTPUT, help="Folder in which the run's folder is made: runs/.")] = Path("runs"),
+    name: Annotated[str | None, _option(OUTPUT, help="The run's name; default: DATA-MODEL.")] = None,
+    config: Annotated[
+        Path | None, _option(OUTPUT, help="A config.toml to repeat; options replace its settings.")
+    ] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Train, judge and keep a classifier.
+
+    \b
+    iconoclass train                                   the digits that come along
+    iconoclass train fashion_mnist --model convnet-3 --recipe textbook --epochs 10
+    iconoclass train photos/ --image-size 64 --resize pad --max-bad 10%
+    iconoclass train --config runs/mnist-resnet/config.toml --seed 1
+    """
+    settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
+    console = _console()
+    with _Phases(console) as phases:
+        from iconoclass import pipeline
+        from iconoclass.training.progress import Lines, Live
+
+        run = pipeline.train(
+            data,
+            config=config,
+            output=output,
+            name=name,
+            offline=offline,
+            listener=Live(console) if console.is_terminal else Lines(),
+            say=phases.say,
+            tell=phases.tell,
+            progress=phases.fetched,
+            **settings,
+        )
+    _print_judgement(run.path, as_json)
+
+
+# What `train` is called with that is no setting of config.py.
+_NOT_SETTINGS = {"data", "config", "output", "name", "offline", "as_json"}
+
+
+@app.command()
+def evaluate(run: RunPath, as_json: Json = False) -> None:
+    """Judge a run again: metrics, predictions and plots, written into its folder.
+
+    \b
+    iconoclass evaluate runs/mnist-resnet
+    """
+    with _Phases(_console()) as phases:
+        phases.say("judging on test, validation and train")
+        from iconoclass.evaluation.evaluator import evaluate as judge
+
+        report = judge(run, tell=lambda plot: phases.say(f"drawing {plot}"))
+    _print_judgement(report.run.path, as_json, report.table())
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs; - reads a list from stdin.")
+    ],
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    output_format: Annotated[str, typer.Option("--format", help="table, jsonl or csv.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+) -> None:
+    """Say what pictures show.
+
+    \b
+    iconoclass predict runs/photos-resnet cat.jpg more/ "*.png"
+    find . -name "*.jpg" | iconoclass predict runs/photos-resnet - --format csv
+    """
+    from iconoclass.errors import pick
+
+    write = pick(_ANSWERS, "jsonl" if as_json else output_format, "format")
+    files = list(_files(paths))
+    with _Phases(_console()) as phases:
+        phases.say("loading the model")
+        from iconoclass.prediction.predictor import Predictor, Refusal
+
+        predictor = Predictor.load(run)
+        answers = predictor.stream(files)
+    refused = []
+
+    def passed() -> Iterator[Prediction]:
+        for answer in answers:
+            if isinstance(answer, Refusal):
+                refused.append(answer)
+                print(answer.error, file=sys.stderr)
+            else:
+                yield answer
+
+    write(passed(), min(top_k, len(predictor.class_names)))
+    if refused:
+        raise DataError(f"{len(refused)} of {len(files)} files could not be read; the others are above")
+
+
+@app.command()
+def preview(
+    data: Data = "digits",
+    output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("preview.png"),
+    images: Annotated[int, typer.Option(help="How many pictures.", min=1, max=16)] = 8,
+    model: Annotated[str | None, typer.Option(help="As for train: it decides the recipe.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    resize: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    color: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    max_bad: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    seed: Annotated[int | None, typer.Option(help="As for train.")] = None,
+    flip: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    shift: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    rotate: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    zoom: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    brightness: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    contrast: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    cutout: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    mixup: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    cutmix: Annotated[float | None, typer.Option(help="As for train.")] = None,
+) -> None:
+    """Write a sheet of what augmentation does to the pictures, before any training.
+
+    \b
+    iconoclass preview photos/ --rotate 20 --output sheet.png
+    """
+    settings = {key: value for key, value in locals().items() if key not in {"data", "output", "images"}}
+    with _Phases(_console()) as phases:
+        phases.say("drawing the sheet")
+        from iconoclass import pipeline
+        from iconoclass.evaluation.plots import save
+
+        save(pipeline.preview(data, images=images, **settings), output)
+    print(output)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the networks: parameters, what they are for, where they come from.
+
+    \b
+    iconoclass models --json
+    """
+    with _Phases(_console()) as phases:
+        phases.say("building each network")
+        from iconoclass.models.catalog import listing
+
+        rows = listing()
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        small, colour = (f"{count:,}" for count in row["parameters"].values())
+        print(f"{row['name']:<10} {row['purpose']}")
+        print(f"{'':<10} {small} parameters on 28 x 28 grey, {colour} on 32 x 32 colour; recipe {row['recipe']}")
+        print(f"{'':<10} options: {', '.join(row['options']) or 'none'}; from {row['source']}\n")
+    _advise("iconoclass train DATA --model NAME")
+
+
+@app.command()
+def datasets(as_json: Json = False) -> None:
+    """List the data sets that can be asked for by name.
+
+    \b
+    iconoclass datasets
+    """
+    from iconoclass.data.catalog import listing
+
+    rows = listing()
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['name']:<14} {row['title']}")
+        print(f"{'':<14} licence: {row['licence']}; {row['homepage']}")
+        print(f"{'':<14} {row['citation']}\n")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what this machine can do, where the cache is, and whether all is well.
+
+    \b
+    iconoclass doctor
+    """
+    with _Phases(_console()) as phases:
+        phases.say("looking around")
+        from iconoclass.environment import diagnose
+
+        findings = diagnose()
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'✓' if finding.is_well else '✗'} {finding.what:<15} {finding.saw}")
+            if not finding.is_well:
+                print(f"  {'':<15} {finding.advice}")
+    if ill := [finding.what for finding in findings if not finding.is_well]:
+        from iconoclass.errors import EnvironmentFault
+
+        raise EnvironmentFault(f"not well: {', '.join(ill)}", hint="See the advice above.")
+    _advise("all is well; iconoclass train")
+
+
+# -- results on stdout ---------------------------------------------------------------------------------------------
+
+
+def _print_judgement(path: Path, as_json: bool, table: str = "") -> None:
+    """The figures of a judged run, and its path on the last line."""
+    from iconoclass.evaluation.report import summary
+    from iconoclass.run import Run, readable
+
+    run = Run(path)
+    if as_json:
+        _print_json({"run": str(path), **run.metrics})
+        return
+    print(table or summary(run))
+    print(readable(path))
+    _advise(f"open {readable(path)}/plots/, or: iconoclass predict {readable(path)} PICTURE")
+
+
+def _print_json(content: Any) -> None:
+    import json
+
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _as_table(answers: Iterable[Prediction], top_k: int) -> None:
+    for answer in answers:
+        first, *others = answer.top(top_k)
+        rest = "  ".join(f"{name} {share:.1%}" for name, share in others)
+        print(
+            f"{first[0]:<16} {first[1]:>6.1%}  {_printable(answer.image)}" + (f"   ({rest})" if rest else ""),
+            flush=True,
+        )
+
+
+def _as_json_lines(answers: Iterable[Prediction], top_k: int) -> None:
+    import json
+
+    for answer in answers:
+        top = [{"class_name": name, "probability": share} for name, share in answer.top(top_k)]
+        row = {"image": answer.image, "class_name": answer.class_name, "confidence": answer.confidence, "top": top}
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def _as_csv(answers: Iterable[Prediction], top_k: int) -> None:
+    import csv
+
+    from iconoclass.run import spreadsheet_safe
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    places = [f"{word}_{place}" for place in range(2, top_k + 1) for word in ("class_name", "probability")]
+    writer.writerow(["image", "class_name", "confidence", *places])
+    for answer in answers:
+        cells = [cell for name, share in answer.top(top_k) for cell in (name, f"{share:.7g}")]
+        writer.writerow([spreadsheet_safe(cell) for cell in (answer.image, *cells)])
+
+
+_ANSWERS = {"table": _as_table, "jsonl": _as_json_lines, "csv": _as_csv}
+
+
+def _files(paths: Iterable[str]) -> Iterator[Path]:
+    """The files that were meant: folders are looked through, globs unfolded, - is a list on stdin.
+
+    Raises: DataError, naming everything that leads to no file.
+    """
+    import glob
+
+    from iconoclass.images.decode import IMAGE_SUFFIXES
+
+    missing = []
+    for text in paths:
+        if text == "-":
+            yield from (Path(line) for line in sys.stdin.read().splitlines() if line)
+            continue
+        path = Path(text).expanduser()
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.exists() or not glob.has_magic(text):
+            found = [path]
+        else:
+            names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
+            found = [Path(name) for name in names if Path(name).is_file()]
+        if not found:
+            missing.append(text)
+        yield from found
+    if missing:
+        raise DataError(f"no pictures in: {', '.join(missing)}")
+
+
+# -- progress and errors on stderr ---------------------------------------------------------------------------------
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def _printable(text: str) -> str:
+    """A name that cannot move the cursor or colour the terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def _advise(text: str) -> None:
+    print(f"next: {text}", file=sys.stderr)
+
+
+class _Phases:
+    """One live line for what goes on; in a pipe, a plain line for what matters."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.status = console.status("starting") if console.is_terminal else None
+
+    def __enter__(self) -> _Phases:
+        if self.status:
+            self.status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.status:
+            self.status.stop()
+
+    def say(self, text: str) -> None:
+        """A phase begins. Several lines are a plan: they stay, and the training shows itself below them."""
+        if "\n" in text:
+            if self.status:
+                self.status.stop()
+            self.console.print(text)
+        elif self.status:
+            self.status.update(text)
+            self.status.start()
+
+    def tell(self, doing: str, done: int, total: int) -> None:
+        if self.status:
+            self.status.update(f"{doing} {done:,} of {total:,} pictures")
+
+    def fetched(self, name: str, done_bytes: int, total_bytes: int | None) -> None:
+        if self.status:
+            of = f" of {total_bytes / 1e6:,.1f}" if total_bytes else ""
+            self.status.update(f"fetching {name}: {done_bytes / 1e6:,.1f}{of} MB")
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit status; a user's mistake never shows a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # LANG=C must not turn a class name into a crash
+    debug = "--debug" in sys.argv
+    try:
+        status = app(standalone_mode=False) or 0
+    except IconoclassError as error:
+        if debug:
+            raise
+        status = _report(error)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _report(Interrupted("stopped"))
+    except BrokenPipeError:
+        # Whoever read our output has left: `iconoclass predict ... | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except Exception as error:
+        status = _report_usage(error) if hasattr(error, "format_message") else None
+        if status is None:
+            if debug:
+                raise
+            status = _report_bug(error)
+    sys.exit(status)
+
+
+def _report(error: IconoclassError) -> int:
+    _console().print(str(error), style="red" if not isinstance(error, Interrupted) else "")
+    return error.exit_status
+
+
+def _report_usage(error: Any) -> int:
+    """What the parser refused, in our form."""
+    context = getattr(error, "ctx", None)
+    hint = f"See: {context.command_path} --help" if context else "See: iconoclass --help"
+    return _report(UsageError(error.format_message(), hint=hint))
+
+
+def _report_bug(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="iconoclass-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
+    bug = IconoclassError(f"{type(error).__name__}: {error}", hint=f"This is our bug. The report is in {file.name}")
+    bug.code = "BUG"
+    return _report(bug)

@@ -1,0 +1,384 @@
+"""Dataset: pictures and labels in three splits, however they came in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from iconoclass.config import Config, DataConfig
+from iconoclass.data import archive, check, fetch, folder, split
+from iconoclass.data.catalog import DATASETS, Entry, find
+from iconoclass.data.readers import Arrays, read_npz
+from iconoclass.data.store import Array, key_of, stored
+from iconoclass.errors import DataError, did_you_mean
+from iconoclass.files import cache_folder, environment_folder, sha256_of
+from iconoclass.images.resize import resize
+
+Tell = check.Tell
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some rows of an array of pictures, with their labels and names.
+
+    source: uint8 (all, height, width, channels); rows: int64 (n,) into it; labels: int32 (n,); names: n strings.
+    """
+
+    source: Array
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    names: list[str]
+    sha256: list[str]
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, positions: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+        """uint8 (len(positions), height, width, channels), read from disk now."""
+        pixels: npt.NDArray[np.uint8] = np.asarray(self.source[self.rows[positions]])
+        return pixels
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """All of it, uint8 (n, height, width, channels), in memory."""
+        return self.take(np.arange(len(self)))
+
+    def sample(self, at_most: int) -> Split:
+        """At most so many examples, evenly spread, and the same ones each time."""
+        if len(self) <= at_most:
+            return self
+        return self._only(np.linspace(0, len(self) - 1, at_most).astype(np.int64))
+
+    def _only(self, positions: npt.NDArray[np.integer[Any]]) -> Split:
+        return Split(
+            self.source,
+            self.rows[positions],
+            self.labels[positions],
+            [self.names[at] for at in positions],
+            [self.sha256[at] for at in positions],
+            [self.groups[at] for at in positions],
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits of labelled pictures of one size.
+
+    config: the [data] settings with nothing left open; class_names: in index order; notes: what a person should know;
+    findings: of the look at every picture, where they came as files.
+    """
+
+    config: DataConfig
+    title: str
+    class_names: list[str]
+    train: Split
+    validation: Split
+    test: Split
+    has_mirror_images: bool
+    notes: list[str] = field(default_factory=list)
+    findings: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """A short name, fit for a folder: the data set's own, or that of the file or folder."""
+        name = Path(self.config.source).name if self.config.source not in DATASETS else self.config.source
+        plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name.partition(".")[0])
+        return plain.strip("-") or "images"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        height, width, channels = self.train.source.shape[1:]
+        return height, width, channels
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def validates_on_test(self) -> bool:
+        return self.config.validation == "test"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of every picture's content, class and split, in order."""
+        digest = hashlib.sha256("\0".join(self.class_names).encode("utf-8", "surrogateescape"))
+        for name, part in self.splits.items():
+            digest.update(name.encode() + part.labels.tobytes() + "".join(part.sha256).encode())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What dataset.json says."""
+        height, width, channels = self.image_shape
+        return {
+            "title": self.title,
+            "source": self.config.source,
+            "class_names": self.class_names,
+            "image_size": [height, width],
+            "channels": channels,
+            "resize": self.config.resize,
+            "counts": {
+                name: dict(zip(self.class_names, _counts(part.labels, len(self.class_names)), strict=True))
+                for name, part in self.splits.items()
+            },
+            "validates_on_test": self.validates_on_test,
+            "notes": self.notes,
+            "fingerprint": self.fingerprint,
+        }
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        parts = ", ".join(f"{len(part)} {name}" for name, part in self.splits.items())
+        size = f"{height} x {width} {'grey' if channels == 1 else 'colour'}"
+        return f"Dataset({self.name}: {parts}; {len(self.class_names)} classes; {size})"
+
+
+def load_dataset(
+    source: str | Path = "digits",
+    *,
+    offline: bool = False,
+    tell: Tell | None = None,
+    progress: fetch.Progress | None = None,
+    **settings: Any,
+) -> Dataset:
+    """The data set of that name, or the pictures of a folder, CSV, .npz or archive.
+
+    settings: those of [data], such as image_size=64, resize="pad", validation="test".
+    tell: called with (what is done, how many, of how many) while pictures are read; progress: while files come down.
+    Raises: UsageError, DataError, DownloadError, IntegrityError, EnvironmentFault; each says what to do.
+    """
+    return open_dataset(Config.of(source=str(source), **settings).data, offline=offline, tell=tell, progress=progress)
+
+
+def open_dataset(
+    config: DataConfig,
+    *,
+    offline: bool = False,
+    tell: Tell | None = None,
+    progress: fetch.Progress | None = None,
+) -> Dataset:
+    """`load_dataset` with its settings already checked."""
+    if config.source in DATASETS:
+        pool = _named(config, DATASETS[config.source], offline, progress)
+    else:
+        pool = _from_path(config, tell)
+        config = config.model_copy(update={"source": str(Path(config.source).absolute())})
+    return _divided(pool, config)
+
+
+# -- from anything to one pool of examples ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """All examples in one array, before they are divided. given: the split that an example came with, or None."""
+
+    title: str
+    class_names: list[str]
+    pixels: Array
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    names: list[str]
+    sha256: list[str]
+    groups: list[str]
+    given: list[str | None]
+    has_mirror_images: bool
+    findings: dict[str, Any] | None = None
+
+
+def _named(config: DataConfig, entry: Entry, offline: bool, progress: fetch.Progress | None) -> _Pool:
+    name = config.source
+    given = environment_folder("ICONOCLASS_DATA")
+    paths = find(name, given / name) if given else []
+    if not paths and entry.files:
+        downloads = cache_folder("downloads", name)
+        paths = [fetch.fetch(file, downloads, offline=offline, progress=progress) for file in entry.files]
+    key = [name, [sha256_of(path) for path in paths]]
+    return _from_arrays(config, key, lambda: entry.reader.read(paths, entry.class_names), entry.title, entry)
+
+
+def _from_path(config: DataConfig, tell: Tell | None) -> _Pool:
+    path = Path(config.source).expanduser()
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return _from_arrays(config, ["npz", sha256_of(path)], lambda: read_npz(path), path.name, None)
+    if path.is_dir():
+        files, links = folder.walk(path)
+        found = folder.arrange(files, str(path), links)
+    elif not path.is_file():
+        hint = did_you_mean(config.source, DATASETS) + " Or give a folder, a CSV, an .npz or an archive of pictures."
+        raise DataError(f"there is no data set and no path '{config.source}'", hint=hint)
+    elif archive.is_archive(path):
+        found = folder.arrange(archive.unpack(path), str(path))
+    elif path.suffix.lower() in {".csv", ".tsv"}:
+        found = folder.read_manifest(path, config.allow_outside)
+    else:
+        hint = "Give a folder, a .csv, an .npz, a .zip or a .tar.gz."
+        raise DataError(f"{path} is not something to learn from", hint=hint)
+    return _from_examples(check.check(found, config, str(path), tell), path.name)
+
+
+def _from_examples(checked: check.Checked, title: str) -> _Pool:
+    names = sorted({example.class_name for example in checked.examples})
+    index = {name: label for label, name in enumerate(names)}
+    return _Pool(
+        title=title,
+        class_names=names,
+        pixels=checked.pixels,
+        rows=np.asarray(checked.rows, np.int64),
+        labels=np.array([index[example.class_name] for example in checked.examples], np.int32),
+        names=[example.name for example in checked.examples],
+        sha256=checked.sha256,
+        groups=[example.group or "" for example in checked.examples],
+        given=[example.split for example in checked.examples],
+        has_mirror_images=not _look_like_text(names),
+        findings=checked.findings,
+    )
+
+
+def _from_arrays(
+    config: DataConfig, content: Sequence[Any], read: Callable[[], Arrays], title: str, entry: Entry | None
+) -> _Pool:
+    def make(target: Path) -> dict[str, Any]:
+        arrays = read()
+        parts = [part for part in (arrays.train_pixels, arrays.test_pixels) if part is not None]
+        labels = [part for part in (arrays.train_labels, arrays.test_labels) if part is not None]
+        pixels = np.concatenate([_converted(part, config) for part in parts])
+        np.save(target / "pixels.npy", pixels)
+        np.save(target / "labels.npy", np.concatenate(labels))
+        np.save(target / "sha256.npy", np.array([sha256_of(image.tobytes()) for image in pixels], "S64"))
+        return {"class_names": arrays.class_names, "train": len(parts[0])}
+
+    key = key_of("arrays", content, config.image_size, config.resize if config.image_size else "", config.color)
+    arrays, facts = stored(key, make)
+    count, train = len(arrays["labels"]), facts["train"]
+    has_test = train < count
+    return _Pool(
+        title=title,
+        class_names=facts["class_names"],
+        pixels=arrays["pixels"],
+        rows=np.arange(count),
+        labels=np.array(arrays["labels"]),
+        names=[f"train/{at}" if at < train else f"test/{at - train}" for at in range(count)],
+        sha256=[digest.decode() for digest in arrays["sha256"].tolist()],
+        groups=[""] * count,
+        given=["train" if at < train else "test" for at in range(count)] if has_test else [None] * count,
+        has_mirror_images=entry.has_mirror_images if entry else not _look_like_text(facts["class_names"]),
+    )
+
+
+def _converted(pixels: npt.NDArray[np.uint8], config: DataConfig) -> npt.NDArray[np.uint8]:
+    """The pixels in the colour and size that were asked for."""
+    if config.color == "rgb" and pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    if config.color == "grey" and pixels.shape[-1] == 3:
+        # ITU-R 601, as Pillow's mode L and so as decode() has it.
+        luma = (pixels.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000) >> 16
+        pixels = luma[..., None].astype(np.uint8)
+    height, width = config.image_size or _at_least_8(pixels.shape[1:3])
+    if (height, width) != pixels.shape[1:3]:
+        pixels = np.stack([resize(image, height, width, config.resize) for image in pixels])
+    return pixels
+
+
+def _at_least_8(size: tuple[int, ...]) -> tuple[int, int]:
+    return max(8, size[0]), max(8, size[1])
+
+
+def _look_like_text(class_names: Sequence[str]) -> bool:
+    """Classes named by single characters or numbers are most likely digits or letters: they are not mirrored."""
+    return all(len(name) == 1 or name.isdecimal() for name in class_names)
+
+
+# -- from one pool to three splits -----------------------------------------------------------------------------------
+
+
+def _divided(pool: _Pool, config: DataConfig) -> Dataset:
+    if len(pool.class_names) < 2:
+        raise DataError(f"only one class, '{pool.class_names[0]}'", hint="A classifier needs two or more.")
+    given = np.array([part or "train" for part in pool.given], "U10")
+    keys = [group or digest for group, digest in zip(pool.groups, pool.sha256, strict=True)]
+    notes = []
+    if "test" not in given:
+        held = _held_out(pool, keys, given, config.test_split, config, "test")
+        given[held] = "test"
+        notes.append(f"There was no test part: {held.sum()} pictures were set aside as one (stratified).")
+    validation = "test" if config.validation == "test" else "validation"
+    if config.validation == "test":
+        notes.append("The test part was used to choose: numbers on it are optimistic.")
+        # What would have chosen instead learns now.
+        given[given == "validation"] = "train"
+    elif "validation" not in given:
+        given[_held_out(pool, keys, given, config.validation_split, config, "validation")] = "validation"
+    splits = {name: _rows_of(pool, np.flatnonzero(given == name)) for name in ("train", validation, "test")}
+    notes += _warn_of_classes(pool, splits)
+    height, width, channels = pool.pixels.shape[1:]
+    resolved = {"image_size": (height, width), "color": "grey" if channels == 1 else "rgb"}
+    return Dataset(
+        config=config.model_copy(update=resolved),
+        title=pool.title,
+        class_names=list(pool.class_names),
+        train=splits["train"],
+        validation=splits[validation],
+        test=splits["test"],
+        has_mirror_images=pool.has_mirror_images,
+        notes=notes,
+        findings=pool.findings,
+    )
+
+
+def _held_out(
+    pool: _Pool, keys: Sequence[str], given: npt.NDArray[np.str_], share: float, config: DataConfig, purpose: str
+) -> npt.NDArray[np.int64]:
+    """Positions of the training part that are set aside.
+
+    Raises: DataError, if a class is too small to be on both sides.
+    """
+    train = np.flatnonzero(given == "train")
+    counts = _counts(pool.labels[train], len(pool.class_names))
+    if small := [f"{name} ({count})" for name, count in zip(pool.class_names, counts, strict=True) if count == 1]:
+        hint = "Add pictures of them, or leave the classes out."
+        raise DataError(f"classes with one picture cannot be learned and judged: {', '.join(small)}", hint=hint)
+    held = split.held_out(pool.labels[train], [keys[int(at)] for at in train], share, config.split_seed, purpose)
+    return train[held]
+
+
+def _warn_of_classes(pool: _Pool, splits: dict[str, Split]) -> list[str]:
+    """What splits lack, by class name.
+
+    Raises: DataError, if a class cannot be learned because the training part has none of it.
+    """
+    notes = []
+    for part, examples in splits.items():
+        counts = _counts(examples.labels, len(pool.class_names))
+        missing = [name for name, count in zip(pool.class_names, counts, strict=True) if not count]
+        if missing and part == "train":
+            raise DataError(f"the training part has no pictures of: {', '.join(missing)}")
+        if missing:
+            notes.append(f"The {part} part has no pictures of {', '.join(missing)}: no recall can be stated for them.")
+    counts = _counts(splits["train"].labels, len(pool.class_names))
+    if max(counts) > 10 * min(counts):
+        notes.append("Some classes are over ten times larger than others: consider --class-weights balanced.")
+    return notes
+
+
+def _rows_of(pool: _Pool, positions: npt.NDArray[np.int64]) -> Split:
+    return Split(
+        pool.pixels,
+        pool.rows[positions],
+        pool.labels[positions],
+        [pool.names[at] for at in positions],
+        [pool.sha256[at] for at in positions],
+        [pool.groups[at] for at in positions],
+    )
+
+
+def _counts(labels: npt.NDArray[np.int32], classes: int) -> list[int]:
+    return [int(count) for count in np.bincount(labels, minlength=classes)]

@@ -1,0 +1,244 @@
+"""The formats in which the famous data sets are distributed -> Arrays."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from iconoclass.errors import DataError, IntegrityError
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A data set in memory.
+
+    train_pixels, test_pixels: uint8 (n, height, width, channels), RGB or grey, in [0, 255].
+    train_labels, test_labels: int32 (n,), indices into class_names. Without a test part both test arrays are None.
+    """
+
+    train_pixels: npt.NDArray[np.uint8]
+    train_labels: npt.NDArray[np.int32]
+    test_pixels: npt.NDArray[np.uint8] | None
+    test_labels: npt.NDArray[np.int32] | None
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """find: the files of a data set in a folder, in order; empty if one is missing. read: those files -> Arrays."""
+
+    find: Callable[[Path], list[Path]]
+    read: Callable[[list[Path], tuple[str, ...]], Arrays]
+
+
+# -- IDX: MNIST and Fashion-MNIST ----------------------------------------------------------------------------------
+
+IDX_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def find_idx(folder: Path) -> list[Path]:
+    # Some unpackers turn "train-images-idx3-ubyte" into "train-images.idx3-ubyte".
+    found = [_first(folder, [name + ".gz", name, name.replace("-idx", ".idx")]) for name in IDX_NAMES]
+    return [path for path in found if path] if all(found) else []
+
+
+def read_idx(paths: list[Path], class_names: tuple[str, ...]) -> Arrays:
+    train_pixels, train_labels, test_pixels, test_labels = (parse_idx(_unpacked(path), path) for path in paths)
+    return Arrays(
+        train_pixels[..., None],
+        train_labels.astype(np.int32),
+        test_pixels[..., None],
+        test_labels.astype(np.int32),
+        class_names,
+    )
+
+
+def parse_idx(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    """The array of an IDX file of unsigned bytes.
+
+    Raises: IntegrityError, if the header is another or the length does not fit it.
+    Source of the format: the MNIST page of LeCun, Cortes and Burges.
+    """
+    if content[:3] != b"\x00\x00\x08":
+        raise IntegrityError(f"{path} is not an IDX file of unsigned bytes", hint="Fetch it again.")
+    dimensions = content[3]
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
+    start = 4 + 4 * dimensions
+    if len(content) - start != np.prod(shape):
+        raise IntegrityError(
+            f"{path} should hold {shape} bytes and holds {len(content) - start}", hint="Fetch it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+# -- CIFAR: binary batches in an archive or unpacked ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Cifar:
+    archive: str
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    label_bytes: int
+    names: str
+
+
+_CIFAR10 = _Cifar(
+    "cifar-10-binary",
+    "cifar-10-batches-bin",
+    tuple(f"data_batch_{n}.bin" for n in range(1, 6)),
+    "test_batch.bin",
+    1,
+    "batches.meta.txt",
+)
+_CIFAR100 = _Cifar("cifar-100-binary", "cifar-100-binary", ("train.bin",), "test.bin", 2, "fine_label_names.txt")
+
+
+def _cifar_reader(layout: _Cifar) -> Reader:
+    members = (*layout.train, layout.test, layout.names)
+
+    def find(folder: Path) -> list[Path]:
+        for unpacked in (folder / layout.folder, folder):
+            if all((unpacked / member).is_file() for member in members):
+                return [unpacked / member for member in members]
+        archive = _first(folder, [f"{layout.archive}.tar{suffix}" for suffix in (".gz", ".xz", ".bz2", "")])
+        return [archive] if archive else []
+
+    def read(paths: list[Path], _: tuple[str, ...]) -> Arrays:
+        content = _tar_members(paths[0], members) if len(paths) == 1 else [path.read_bytes() for path in paths]
+        names = tuple(content[-1].decode("ascii").split())
+        train_pixels, train_labels = _parse_cifar(b"".join(content[:-2]), layout.label_bytes, paths[0])
+        test_pixels, test_labels = _parse_cifar(content[-2], layout.label_bytes, paths[0])
+        return Arrays(train_pixels, train_labels, test_pixels, test_labels, names)
+
+    return Reader(find, read)
+
+
+def _parse_cifar(content: bytes, label_bytes: int, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    row = label_bytes + 3072
+    if not content or len(content) % row:
+        raise IntegrityError(f"{path} does not hold whole CIFAR rows of {row} bytes", hint="Fetch it again.")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, row)
+    planes = rows[:, label_bytes:].reshape(-1, 3, 32, 32)
+    # The last label byte is the fine label of CIFAR-100, and the only one of CIFAR-10.
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), rows[:, label_bytes - 1].astype(np.int32)
+
+
+def _tar_members(archive: Path, names: Sequence[str]) -> list[bytes]:
+    """The members of those base names. Nothing is written to disk, so no member can escape."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name in names and member.isreg() and member.size < 1 << 28:
+                    file = tar.extractfile(member)
+                    found[name] = file.read() if file else b""
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+        raise IntegrityError(f"{archive} cannot be unpacked: {error}", hint="Fetch it again.") from error
+    if missing := [name for name in names if name not in found]:
+        raise IntegrityError(f"{archive} lacks {', '.join(missing)}", hint="Fetch it again.")
+    return [found[name] for name in names]
+
+
+# -- the digits that ship with scikit-learn ------------------------------------------------------------------------
+
+
+def read_digits(_: list[Path], class_names: tuple[str, ...]) -> Arrays:
+    """1,797 digits of 8 x 8 pixels; their 17 grey levels are spread over [0, 255]. There is no test part."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    return Arrays(pixels, digits.target.astype(np.int32), None, None, class_names)
+
+
+# -- .npz ----------------------------------------------------------------------------------------------------------
+
+
+def read_npz(path: Path) -> Arrays:
+    """x_train, y_train and, if there, x_test, y_test of an .npz file; labels may be numbers or words.
+
+    Raises: DataError, if an array is missing or has another shape or dtype than images and labels have.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test") if name in file}
+            held = list(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as an .npz of plain arrays: {error}") from None
+    missing = [name for name in ("x_train", "y_train") if name not in arrays]
+    if missing or ("x_test" in arrays) != ("y_test" in arrays):
+        hint = "It needs x_train, y_train and either both or none of x_test, y_test."
+        raise DataError(f"{path} holds {', '.join(held) or 'nothing'}", hint=hint)
+    for part in ("train", "test") if "x_test" in arrays else ("train",):
+        arrays[f"x_{part}"] = _checked_pixels(arrays[f"x_{part}"], f"{path}: x_{part}")
+        arrays[f"y_{part}"] = _checked_labels(arrays[f"y_{part}"], len(arrays[f"x_{part}"]), f"{path}: y_{part}")
+    shapes = {arrays[name].shape[1:] for name in arrays if name.startswith("x_")}
+    if len(shapes) > 1:
+        raise DataError(f"{path}: x_train and x_test hold images of different shapes: {shapes}")
+    names = np.unique(np.concatenate([arrays[name] for name in arrays if name.startswith("y_")]))
+    labels = {name: np.searchsorted(names, arrays[name]).astype(np.int32) for name in arrays if name.startswith("y_")}
+    return Arrays(
+        arrays["x_train"],
+        labels["y_train"],
+        arrays.get("x_test"),
+        labels.get("y_test"),
+        tuple(map(str, names.tolist())),
+    )
+
+
+def _checked_pixels(pixels: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        hint = "Save pixels as uint8 in [0, 255]; only the model scales. For floats in [0, 1]: (x * 255).round()."
+        raise DataError(f"{where} is {pixels.dtype}", hint=hint)
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or not len(pixels):
+        hint = "Allowed: (images, height, width), (images, height, width, 1) or (images, height, width, 3)."
+        raise DataError(f"{where} has shape {pixels.shape}", hint=hint)
+    return pixels
+
+
+def _checked_labels(labels: npt.NDArray[np.generic], count: int, where: str) -> npt.NDArray[np.generic]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (count,) or labels.dtype.kind not in "iuUS":
+        hint = f"It needs one whole number or word an image: shape ({count},)."
+        raise DataError(f"{where} has shape {labels.shape} and dtype {labels.dtype}", hint=hint)
+    return labels.astype(str) if labels.dtype.kind == "S" else labels
+
+
+# -- how -----------------------------------------------------------------------------------------------------------
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _unpacked(path: Path) -> bytes:
+    unpack = {".gz": gzip.decompress}.get(path.suffix, bytes)
+    try:
+        return unpack(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise IntegrityError(f"{path} cannot be unpacked: {error}", hint="Fetch it again.") from error
+
+
+IDX = Reader(find_idx, read_idx)
+CIFAR10 = _cifar_reader(_CIFAR10)
+CIFAR100 = _cifar_reader(_CIFAR100)
+DIGITS = Reader(lambda _: [], read_digits)

@@ -1,0 +1,232 @@
+"""Report: how a run was judged -> metrics.json, predictions.csv, plots, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from iconoclass.data.dataset import Dataset, Split
+from iconoclass.evaluation.metrics import score
+from iconoclass.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_Cases = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+
+OPTIMISTIC = "the test part was used to choose: optimistic"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A split and what the model said of it. sampled_from: how many examples the split has, if only some were asked.
+
+    probabilities: float32 (n, classes).
+    """
+
+    split: Split
+    probabilities: npt.NDArray[np.float32]
+    sampled_from: int | None = None
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        return np.asarray(self.probabilities.argmax(-1), np.int64)
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        confidence: npt.NDArray[np.float32] = self.probabilities.max(-1)
+        return confidence
+
+    @property
+    def is_wrong(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.predicted != self.split.labels)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The judgement of a run on its splits. judged: by the split's name."""
+
+    run: Run
+    dataset: Dataset
+    judged: dict[str, Judged]
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json says: {"test": {"accuracy": {"value", "low", "high"}, ...}, "validation": ..., ...}"""
+        metrics: dict[str, Any] = {}
+        for name, judged in self.judged.items():
+            metrics[name] = score(judged.split.labels, judged.probabilities, self.dataset.class_names)
+            if judged.sampled_from:
+                metrics[name]["sampled_from"] = judged.sampled_from
+            if self.dataset.validates_on_test and name != "train":
+                metrics[name]["note"] = OPTIMISTIC
+        return metrics
+
+    def save(self, tell: Callable[[str], None] | None = None) -> None:
+        """Write metrics.json, predictions.csv and the plots into the run's folder."""
+        self.run.write_metrics(self.metrics)
+        self.run.write_predictions(self._header(), self._rows())
+        from iconoclass.evaluation import plots
+
+        for name, figure in self.plots():
+            if tell:
+                tell(name)
+            plots.save(figure, self.run.plot_path(name))
+
+    def plots(self) -> Iterator[tuple[str, Figure]]:
+        """Every plot with its name, one after the other: each is drawn when it is asked for."""
+        from iconoclass.evaluation import plots
+
+        test, names, note = self.judged["test"], self.dataset.class_names, self._note
+        matrix = np.array(self.metrics["test"]["confusion_matrix"])
+        if self.run.history:
+            yield "curves", plots.curves(self.run.history, note=note)
+        yield "confusion_matrix", plots.confusion_matrix(matrix, names, normalised=False, note=note)
+        yield "confusion_matrix_normalised", plots.confusion_matrix(matrix, names, normalised=True, note=note)
+        yield "predictions", self._grid(_spread(len(test.split), 40), "Test pictures and what they were taken for")
+        yield "mistakes", self._grid(_worst(test, 40), "The worst mistakes", "Wrong, and most certain of it.")
+        wrong = np.flatnonzero(test.is_wrong)
+        yield "confused_pairs", plots.confused_pairs(*self._cases(wrong), names)
+        examples = _few_of_each(self.dataset.train, len(names), 10)
+        yield "samples", plots.samples(self.dataset.train.take(examples), self.dataset.train.labels[examples], names)
+
+    def show(self) -> None:
+        """Show the table and the plots below a notebook's cell, or print the table elsewhere."""
+        print(self.table())
+        try:
+            from IPython.core.getipython import get_ipython
+            from IPython.display import Image, display
+        except ImportError:
+            return
+        if get_ipython() is not None:
+            for name, _ in self.plots():
+                display(Image(filename=str(self.run.plot_path(name))))
+
+    def table(self) -> str:
+        """The numbers as plain text of at most 80 columns."""
+        return table(self.metrics)
+
+    # -- how -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _note(self) -> str:
+        return OPTIMISTIC if self.dataset.validates_on_test else ""
+
+    def _header(self) -> list[str]:
+        return ["split", "image", "true", "predicted", "confidence", *self.dataset.class_names]
+
+    def _rows(self) -> Iterator[Sequence[Any]]:
+        names = self.dataset.class_names
+        for part, judged in self.judged.items():
+            answers = zip(
+                judged.split.names,
+                judged.split.labels.tolist(),
+                judged.predicted.tolist(),
+                judged.confidence.tolist(),
+                judged.probabilities.tolist(),
+                strict=True,
+            )
+            for image, true, predicted, confidence, row in answers:
+                yield part, image, names[true], names[predicted], f"{confidence:.7g}", *(f"{p:.7g}" for p in row)
+
+    def _cases(self, positions: npt.NDArray[np.integer[Any]]) -> _Cases:
+        """Images, true and predicted classes and confidence of some test pictures."""
+        test = self.judged["test"]
+        return (
+            test.split.take(positions),
+            test.split.labels[positions],
+            test.predicted[positions],
+            test.confidence[positions],
+        )
+
+    def _grid(self, positions: npt.NDArray[np.integer[Any]], title: str, subtitle: str = "") -> Figure:
+        from iconoclass.evaluation import plots
+
+        return plots.predictions_grid(*self._cases(positions), self.dataset.class_names, title, subtitle or self._note)
+
+
+def _spread(count: int, at_most: int) -> npt.NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, at_most)).astype(np.int64))
+
+
+def _worst(judged: Judged, at_most: int) -> npt.NDArray[np.int64]:
+    wrong = np.flatnonzero(judged.is_wrong)
+    return wrong[np.argsort(-judged.confidence[wrong], kind="stable")][:at_most]
+
+
+def _few_of_each(split: Split, classes: int, of_each: int) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.flatnonzero(split.labels == label)[:of_each] for label in range(classes)])
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+def summary(run: Run) -> str:
+    """The table of a run that has been judged, and how long its training took from start to judged model."""
+    lines = [table(run.metrics)]
+    if run.is_complete:
+        lines.append(f"{run.summary['seconds']:.0f} s from start to judged model")
+    return "\n".join(lines)
+
+
+def table(metrics: Mapping[str, Any]) -> str:
+    """What metrics.json says, as plain text of at most 80 columns."""
+    lines = [f"{'':<22}" + "".join(f"{name:>18}" for name in metrics)]
+    for metric in ("accuracy", "top_3_accuracy", "top_5_accuracy", "loss", "f1_macro"):
+        if metric in metrics["test"]:
+            cells = (f"{_cell(metric, part[metric]):>18}" for part in metrics.values())
+            lines.append(f"{metric.replace('_', ' '):<22}" + "".join(cells))
+    lines.append(f"{'examples':<22}" + "".join(f"{part['examples']:>18,}" for part in metrics.values()))
+    lines += ["", *_class_lines(metrics["test"]["per_class"])]
+    lines += [f"\n{remark}" for remark in _remarks(metrics)]
+    return "\n".join(lines)
+
+
+def _remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """What must be said with the numbers."""
+    remarks = [
+        f"Of {name}, {part['examples']:,} of {part['sampled_from']:,} examples were judged."
+        for name, part in metrics.items()
+        if "sampled_from" in part
+    ]
+    notes = {part["note"] for part in metrics.values() if "note" in part}
+    return remarks + [f"Note: {note}." for note in sorted(notes)]
+
+
+def _class_lines(rows: Mapping[str, Any]) -> list[str]:
+    """Precision, recall and F1 of every class on the test part; of the 20 weakest where there are more."""
+    order = list(rows)
+    if len(order) > 20:
+        order = sorted(order, key=lambda name: rows[name]["f1"]["value"] or 0.0)[:20]
+    title = "test, by class" if len(order) == len(rows) else "test, 20 weakest"
+    lines = [f"{title:<22}{'precision':>12}{'recall':>12}{'95 % interval':>17}{'F1':>8}{'n':>8}"]
+    for name in order:
+        row, recall = rows[name], rows[name]["recall"]
+        interval = f"{recall['low']:.1%}-{recall['high']:.1%}" if recall["value"] is not None else "n/a"
+        lines.append(
+            f"{_cut(name, 22):<22}{_percent(row['precision']['value']):>12}{_percent(recall['value']):>12}"
+            f"{interval:>17}{_percent(row['f1']['value']):>8}{row['support']:>8}"
+        )
+    return lines
+
+
+def _cell(metric: str, estimate: Mapping[str, float | None]) -> str:
+    if estimate["value"] is None:
+        return "n/a"
+    if metric == "loss":
+        return f"{estimate['value']:.4f}"
+    interval = f" {estimate['low']:.1%}"[:-1] + f"-{estimate['high']:.1%}"[:-1] if "low" in estimate else ""
+    return _percent(estimate["value"]) + interval
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1%}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) < width else text[: width - 2] + "…"

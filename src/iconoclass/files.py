@@ -1,0 +1,124 @@
+"""The files we write: whole or not at all, and where the user's cache is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from iconoclass.errors import EnvironmentFault
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends well, and is removed when it does not.
+
+    Whoever looks at `path` sees the old file or the new one, never half of one.
+    Raises: EnvironmentFault, if the disk is full or the folder cannot be written.
+    """
+    # The suffix stays last: writers such as keras.Model.save choose the format by it.
+    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in _REASONS:
+            raise EnvironmentFault(f"cannot write {path}: {_REASONS[error.errno]}", hint=_HINT) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_HINT = "Make room or choose another folder (--output for runs, ICONOCLASS_CACHE for the cache)."
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "the folder does not exist",
+    errno.ENOTDIR: "part of the path is a file",
+    errno.EISDIR: "a folder of that name is in the way",
+    errno.EIO: "the device reports an error",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+    errno.EFBIG: "the file would be too large",
+}
+
+
+def write_text(path: Path, text: str) -> None:
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made if it was not there.
+
+    Raises: EnvironmentFault, if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, "a file of that name is in the way")
+        raise EnvironmentFault(f"cannot make the folder {path}: {reason}", hint=_HINT) from error
+    return path
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder in the user's cache: $ICONOCLASS_CACHE, else the platform's own; a temporary one where neither can be
+    written, so that a read-only home stops nobody.
+    """
+    import platformdirs
+
+    named = os.environ.get("ICONOCLASS_CACHE")
+    root = Path(named) if named else platformdirs.user_cache_path("iconoclass")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            raise PermissionError(errno.EACCES, "not writable", str(root))
+    except OSError:
+        root = Path(tempfile.gettempdir()) / "iconoclass-cache"
+    return make_folder(root.joinpath(*parts))
+
+
+def sha256_of(source: Path | bytes) -> str:
+    """SHA-256 of a file or of bytes, as 64 hexadecimal digits."""
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with source.open("rb") as file:
+        return digest_of(file, "sha256")
+
+
+def digest_of(file: IO[bytes], algorithm: str) -> str:
+    """The digest of an open file, read to its end in pieces; algorithm is a name that hashlib knows."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def environment_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is not set.
+
+    Raises: EnvironmentFault, if it names no folder.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise EnvironmentFault(f"{variable}={value} is not a folder", hint=f"Correct or unset {variable}.")
+    return folder

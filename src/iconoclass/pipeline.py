@@ -1,0 +1,191 @@
+"""What a person means by "train": look at the pictures, learn, judge, show. And "preview": look before any of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iconoclass import environment
+from iconoclass.config import Config
+from iconoclass.data.dataset import Dataset, Split, Tell, open_dataset
+from iconoclass.data.fetch import Progress
+from iconoclass.errors import DataError, Interrupted, UsageError
+from iconoclass.evaluation.evaluator import evaluate
+from iconoclass.images.augment import AUGMENTATIONS, MIXES, Draws, augment
+from iconoclass.run import Run, readable
+from iconoclass.training import trainer
+from iconoclass.training.progress import All, Lines, Listener, TensorBoard
+from iconoclass.training.recipes import complete
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def train(
+    data: Dataset | Path | str | None = None,
+    *,
+    config: Config | Path | str | None = None,
+    output: Path | str = "runs",
+    name: str | None = None,
+    offline: bool = False,
+    listener: Listener | None = None,
+    say: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """A complete run: trained, judged and written to its own folder inside `output`.
+
+    data: a data set, its name, or the path of a folder, CSV, .npz or archive. config: settings to start from, such as
+    the config.toml of another run. settings: by their plain names, such as model="resnet", epochs=5, lr=1e-3.
+    listener: hears of every step and epoch (default: a line an epoch); say: of every phase; tell, progress: of pictures
+    read and bytes fetched.
+    Raises: UsageError, ConfigError, DataError and their kin, before anything is trained; DivergedError; Interrupted,
+    when Ctrl-C stopped it: the run then holds the best model so far.
+    """
+    began = time.monotonic()
+    say = say or (lambda text: None)
+    asked = _asked(data, config, settings)
+    # Open the data before TensorFlow: what is wrong with them is said at once.
+    dataset = (
+        data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline, tell=tell, progress=progress)
+    )
+    whole = complete(asked, dataset)
+    run = Run.create(Path(output), name or f"{dataset.name}-{whole.model.model}")
+    _describe(run, whole, dataset)
+    say(_plan(whole, dataset))
+    listeners: list[Listener] = [listener or Lines(sys.stdout)]
+    if whole.training.log == "tensorboard":
+        listeners.append(TensorBoard(run.log_folder))
+    learner = trainer.train(dataset, whole, run, All(listeners))
+    if learner.is_stopped:
+        kept = f"Its best model so far is kept; judge it: iconoclass evaluate {readable(run.path)}"
+        raise Interrupted(f"stopped in epoch {len(learner.history) + 1} of {whole.training.epochs}", hint=kept)
+    say("judging on test, validation and train")
+    report = evaluate(run, dataset=dataset, tell=lambda plot: say(f"drawing {plot}"))
+    seconds = round(time.monotonic() - began, 1)
+    run.finish({"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"]})
+    return run
+
+
+def _asked(data: Dataset | Path | str | None, config: Config | Path | str | None, settings: dict[str, Any]) -> Config:
+    if isinstance(data, Dataset):
+        named = {key: value for key, value in data.config if key in settings and settings[key] is not None}
+        if named:
+            raise UsageError(f"the data set is already open: {', '.join(named)} must be given to load_dataset()")
+        settings = {**settings, **dict(data.config)}
+    elif data is not None:
+        settings = {**settings, "source": str(data)}
+    if isinstance(config, Config):
+        return config.with_settings(**{key: value for key, value in settings.items() if value is not None})
+    if config is not None:
+        return Config.read(Path(config), **settings)
+    return Config.of(**{"source": "digits", **settings})
+
+
+def _describe(run: Run, config: Config, dataset: Dataset) -> None:
+    """Everything that is known before the first step is on disk before it."""
+    run.write_config(config)
+    run.write_dataset(dataset.describe())
+    run.write_splits(_split_rows(dataset))
+    if dataset.findings is not None:
+        run.write_check(dataset.findings)
+    run.write_environment(environment.describe())
+
+
+def _split_rows(dataset: Dataset) -> Iterator[tuple[str, str, str, str, str]]:
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    if dataset.validates_on_test:
+        del splits["validation"]
+    for name, split in splits.items():
+        for image, label, group, digest in zip(
+            split.names, split.labels.tolist(), split.groups, split.sha256, strict=True
+        ):
+            yield image, dataset.class_names[label], name, group, digest
+
+
+def _plan(config: Config, dataset: Dataset) -> str:
+    """What is going to happen, in three lines and one for everything that a person should know of the data."""
+    training = config.training
+    counts = (
+        f"{len(split):,} to {verb}" for verb, split in zip(("train", "validate", "test"), _parts(dataset), strict=True)
+    )
+    strengths = ", ".join(f"{name} {strength:g}" for name, strength in config.augment if strength) or "none"
+    return "\n".join(
+        [
+            dataset.title,
+            f"{', '.join(counts)}; {len(dataset.class_names)} classes",
+            *dataset.notes,
+            *_said_of_files(dataset),
+            f"{config.model.model}, recipe {training.recipe}: {training.epochs} epochs, batches of "
+            f"{training.batch_size}, {training.optimizer} at {training.lr:g} {training.schedule}, {training.precision}",
+            f"augmentation: {strengths}",
+        ]
+    )
+
+
+def _parts(dataset: Dataset) -> list[Split]:
+    return [dataset.train, dataset.validation, dataset.test]
+
+
+def _said_of_files(dataset: Dataset) -> list[str]:
+    """Every file that was left out, and why: nothing is dropped in silence."""
+    findings = dataset.findings or {}
+    unreadable = [f"  {bad['image']}: {bad['reason']}" for bad in findings.get("unreadable", [])]
+    other = [f"  {left['image']}: {left['reason']}" for left in findings.get("left_out", [])]
+    lines = []
+    for title, listed in (("files cannot be read and are left out", unreadable), ("files are not used", other)):
+        if listed:
+            more = [f"  ... and {len(listed) - 30} more: see check.json"] if len(listed) > 30 else []
+            lines += [f"{len(listed)} {title}:", *listed[:30], *more]
+    return lines
+
+
+# -- preview -------------------------------------------------------------------------------------------------------
+
+# Where the recipe leaves an augmentation off, the sheet shows it at a strength that is usual elsewhere.
+USUAL = {
+    "flip": 0.5,
+    "shift": 0.0625,
+    "rotate": 15.0,
+    "zoom": 0.15,
+    "brightness": 0.3,
+    "contrast": 0.3,
+    "cutout": 0.3,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+}
+
+
+def preview(data: Dataset | Path | str, *, images: int = 8, **settings: Any) -> Figure:
+    """A sheet of what each augmentation does to some training pictures, and of all that are on together.
+
+    settings: as for `train`. Strengths are those that `train` would use; what would be off is shown as such.
+    """
+    from iconoclass.evaluation import plots
+
+    asked = _asked(data, None, settings)
+    dataset = data if isinstance(data, Dataset) else open_dataset(asked.data)
+    config = complete(asked, dataset)
+    if not 1 <= images <= len(dataset.train):
+        raise DataError(f"there are {len(dataset.train)} training pictures. Received: images={images}")
+    chosen = np.linspace(0, len(dataset.train) - 1, images).astype(np.int64)
+    pixels = dataset.train.take(chosen)
+    targets = np.eye(len(dataset.class_names), dtype=np.float32)[dataset.train.labels[chosen]]
+
+    def changed(strengths: dict[str, float]) -> Any:
+        return augment(pixels, targets, strengths, Draws(config.training.seed, 0, chosen))[0]
+
+    on = {name: strength for name, strength in config.augment if strength}
+    rows = [("original", pixels)]
+    for name in [*AUGMENTATIONS, *MIXES]:
+        text = f"{name} {on[name]:g}" if name in on else f"{name} (off; here {USUAL[name]:g})"
+        rows.append((text, changed({name: on.get(name, USUAL[name])})))
+    rows.append(("all that are on", changed(on)))
+    subtitle = f"Recipe {config.training.recipe}, first epoch, seed {config.training.seed}"
+    return plots.augmentations(rows, f"What augmentation does to {dataset.name}", subtitle)

@@ -1,0 +1,169 @@
+"""Predictor: a trained model that is asked about images, from wherever they come."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from iconoclass.errors import DataError, ImageError, ImageShapeError
+from iconoclass.images.decode import decode
+from iconoclass.images.resize import resize
+from iconoclass.prediction.runtimes import Runtime, open_model
+from iconoclass.run import Run
+
+ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+
+BATCH = 256  # images asked about at once: enough to keep the processor busy, little enough for any memory
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one image is. image: its path, or its place among those that were asked about.
+
+    confidence: the probability of class_name; probabilities: one for every class name, in index order.
+    """
+
+    image: str
+    class_name: str
+    confidence: float
+    probabilities: dict[str, float]
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k most probable classes, the most probable first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An image that could not be read, and why."""
+
+    image: str
+    error: ImageError
+
+
+class Predictor:
+    """A trained model with all that it needs to be asked: size, colour, resize rule and class names."""
+
+    def __init__(
+        self, runtime: Runtime, class_names: list[str], image_shape: tuple[int, int, int], resize_rule: str
+    ) -> None:
+        self._runtime = runtime
+        self.class_names = class_names
+        self.image_shape = image_shape
+        self.resize_rule = resize_rule
+
+    @classmethod
+    def load(cls, path: Path | str) -> Predictor:
+        """The predictor of a run's folder.
+
+        Raises: RunError, if it is no run or has no model; IntegrityError, if the model cannot be loaded.
+        """
+        run = Run.open(path)
+        height, width = run.dataset["image_size"]
+        shape = (height, width, run.dataset["channels"])
+        return cls(open_model(run.model_path), run.class_names, shape, run.dataset["resize"])
+
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Probability that each image is of each class.
+
+        pixels: uint8 (batch, height, width, channels) of just the model's size, in [0, 255].
+        Returns: float32 (batch, classes); rows sum to 1.
+        Raises: ImageShapeError, if shape or dtype is another than the run was trained on.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != self.image_shape:
+            raise ImageShapeError(
+                f"pixels must be uint8 (batch, {', '.join(map(str, self.image_shape))}). "
+                f"Received: {pixels.dtype} {pixels.shape}",
+                hint="predict() takes images of any size.",
+            )
+        if not len(pixels):
+            return np.empty((0, len(self.class_names)), np.float32)
+        return np.concatenate([self._runtime(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)])
+
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
+        """What each image is, in the order given.
+
+        images: one or more paths, bytes of image files, PIL images, or uint8 arrays (height, width[, channels]) of
+        any size; or one uint8 array (batch, height, width, channels).
+        Raises: DataError, naming every image that cannot be read. `stream` goes on past them.
+        """
+        answers = list(self.stream(images))
+        if refused := [answer for answer in answers if isinstance(answer, Refusal)]:
+            if len(answers) == 1:
+                raise refused[0].error
+            listed = "\n  ".join(f"{answer.image}: {answer.error}" for answer in refused)
+            raise DataError(f"{len(refused)} of {len(answers)} images cannot be read:\n  {listed}")
+        return [answer for answer in answers if isinstance(answer, Prediction)]
+
+    def stream(self, images: ImageLike | Iterable[ImageLike]) -> Iterator[Prediction | Refusal]:
+        """As `predict`, one answer after the other in the order given; a Refusal for what cannot be read."""
+        waiting: list[tuple[str, npt.NDArray[np.uint8] | ImageError]] = []
+        for place, image in enumerate(_each(images)):
+            name = str(image) if isinstance(image, (str, Path)) else str(place)
+            try:
+                waiting.append((name, self._prepared(image)))
+            except ImageError as error:
+                waiting.append((name, error))
+            if len(waiting) == BATCH:
+                yield from self._answers(waiting)
+                waiting = []
+        yield from self._answers(waiting)
+
+    def _answers(self, waiting: list[tuple[str, npt.NDArray[np.uint8] | ImageError]]) -> Iterator[Prediction | Refusal]:
+        readable = [pixels for _, pixels in waiting if not isinstance(pixels, ImageError)]
+        rows = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
+        for name, pixels in waiting:
+            if isinstance(pixels, ImageError):
+                yield Refusal(name, pixels)
+            else:
+                row = dict(zip(self.class_names, next(rows), strict=True))
+                best = max(row, key=lambda class_name: row[class_name])
+                yield Prediction(name, best, row[best], row)
+
+    def _prepared(self, image: ImageLike) -> npt.NDArray[np.uint8]:
+        """uint8 of the model's shape, by the same decoding and resizing as in training."""
+        height, width, channels = self.image_shape
+        return resize(decode(_file_of(image), channels), height, width, self.resize_rule)
+
+
+def _each(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return list(images)
+    if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
+        return [images]
+    return images
+
+
+def _file_of(image: Any) -> Path | bytes:
+    """What `decode` takes. Pictures from memory pass through PNG, which loses nothing: one path for all of them."""
+    if isinstance(image, (str, Path)):
+        return Path(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, np.ndarray):
+        image = _picture_of(image)
+    if isinstance(image, Image.Image):
+        file = io.BytesIO()
+        plain = image if image.mode in {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"} else image.convert("RGB")
+        plain.save(file, "PNG", compress_level=0, exif=image.getexif())
+        return file.getvalue()
+    hint = "Allowed: a path, bytes of an image file, a PIL image, a uint8 array."
+    raise ImageShapeError(f"an image cannot be a {type(image).__name__}", hint=hint)
+
+
+def _picture_of(array: npt.NDArray[Any]) -> Image.Image:
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
+        raise ImageShapeError(
+            f"an array must be uint8 (height, width[, 1, 3 or 4]). Received: {array.dtype} {array.shape}",
+            hint="For floats in [0, 1]: (array * 255).round().astype('uint8').",
+        )
+    return Image.fromarray(np.ascontiguousarray(array))

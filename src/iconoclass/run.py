@@ -1,0 +1,205 @@
+"""Run: the folder that one training writes and every later stage reads. Only this module knows its file names."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from iconoclass.config import Config
+from iconoclass.errors import RunError, UsageError, did_you_mean
+from iconoclass.files import make_folder, write_json, write_text
+
+FORMAT = 1
+
+History = list[dict[str, float]]
+
+
+class Run:
+    """One training: its settings, its data's description, what happened, the model, and how it was judged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # -- making and finding ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, output: Path, name: str) -> Run:
+        """A new folder `output/name`, or with -2, -3, ... behind it: a run never overwrites another.
+
+        Raises: UsageError, if the name is no plain folder name; EnvironmentFault, if it cannot be made.
+        """
+        if not name or name in {".", ".."} or set(name) & set('/\\:*?"<>|\0') or name.startswith("-"):
+            raise UsageError(f"a run cannot be named {name!r}", hint="Take letters, digits, '-', '_' and '.'.")
+        make_folder(output)
+        number = 1
+        while True:
+            path = output / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+            except OSError:
+                make_folder(path)  # says what stands in the way
+                raise
+            else:
+                return cls(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """The run of a folder, or of the one run inside it.
+
+        Raises: RunError, if there is none; it names the runs that are near.
+        """
+        path = Path(path)
+        if (path / "config.toml").is_file():
+            return cls(path)
+        near = [found.parent for folder in (path, path.parent) for found in sorted(folder.glob("*/config.toml"))]
+        if not path.exists():
+            hint = did_you_mean(str(path), map(str, near)) if near else "`iconoclass train` makes one."
+            raise RunError(f"there is no run {path}", hint=hint)
+        inside = f"It holds runs: {', '.join(map(str, near[:8]))}." if near else "`iconoclass train` makes one."
+        raise RunError(f"{path} is not a run: it has no config.toml", hint=inside)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def is_complete(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    # -- what was asked, and of what ---------------------------------------------------------------------------------
+
+    @cached_property
+    def config(self) -> Config:
+        return Config.read(self.path / "config.toml")
+
+    @cached_property
+    def dataset(self) -> dict[str, Any]:
+        """What dataset.json says: name, class_names in index order, counts, image_size, channels, fingerprint."""
+        return self._read_json("dataset.json")
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.dataset["class_names"])
+
+    def write_config(self, config: Config) -> None:
+        write_text(self.path / "config.toml", config.toml())
+
+    def write_dataset(self, description: Mapping[str, Any]) -> None:
+        write_json(self.path / "dataset.json", description)
+
+    def write_splits(self, rows: Iterable[Sequence[Any]]) -> None:
+        """rows: (image, class name, split, group, sha256)."""
+        self._write_csv("splits.csv", ("image", "class", "split", "group", "sha256"), rows)
+
+    def write_check(self, findings: Mapping[str, Any]) -> None:
+        write_json(self.path / "check.json", findings)
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        write_json(self.path / "environment.json", environment)
+
+    # -- what happened -----------------------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> History:
+        """One row an epoch, as history.csv holds them; empty before the first epoch has ended."""
+        try:
+            text = (self.path / "history.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return [
+            {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+
+    def write_history(self, history: History) -> None:
+        self._write_csv("history.csv", tuple(history[0]), [tuple(row.values()) for row in history])
+
+    @property
+    def model_path(self) -> Path:
+        """model.keras: the best weights; opens in plain Keras."""
+        return self.path / "model.keras"
+
+    @property
+    def last_model_path(self) -> Path:
+        """The network as it was at the end of training, which is not always at its best."""
+        return make_folder(self.path / "checkpoints") / "last.keras"
+
+    @property
+    def log_folder(self) -> Path:
+        return make_folder(self.path / "tensorboard")
+
+    # -- how it was judged -------------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self._read_json("metrics.json")
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        write_json(self.path / "metrics.json", metrics)
+
+    @property
+    def predictions_path(self) -> Path:
+        return self.path / "predictions.csv"
+
+    def write_predictions(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        self._write_csv(self.predictions_path.name, header, rows)
+
+    def plot_path(self, name: str) -> Path:
+        return make_folder(self.path / "plots") / f"{name}.png"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What run.json says of a complete run."""
+        return self._read_json("run.json")
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Say that the run is complete. Written last: without this file something is missing."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        write_json(self.path / "run.json", {"format": FORMAT, "state": "complete", "finished": now, **summary})
+
+    # -- how ---------------------------------------------------------------------------------------------------------
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path} has no {name}", hint="The training was stopped before it was written."
+            ) from None
+        except ValueError as error:
+            raise RunError(f"{self.path / name} cannot be read: {error}") from None
+        return content
+
+    def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([spreadsheet_safe(cell) for cell in header])
+        writer.writerows([spreadsheet_safe(cell) for cell in row] for row in rows)
+        write_text(self.path / name, text.getvalue())
+
+
+def spreadsheet_safe(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe before it.
+
+    >>> spreadsheet_safe("=cmd()"), spreadsheet_safe(-0.5)
+    ("'=cmd()", -0.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def readable(path: Path) -> str:
+    """The path as one would type it from here: relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

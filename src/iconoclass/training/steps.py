@@ -1,0 +1,108 @@
+"""STEPS: one step of learning on each backend, compiled; the only code that is written once a backend.
+
+Keras's own fit and train_on_batch cost about as much as a small network itself (benchmarks/textbook.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from iconoclass.backend import BACKEND
+from iconoclass.data.batches import Batch
+
+# A batch in; its mean loss and the number of images whose top class was right out. The model has learned.
+Step = Callable[[Batch], tuple[float, int]]
+
+
+def make_step(model: Any, optimizer: Any, loss: Any) -> Step:
+    """The step of the backend that runs. model: built; optimizer: built for it; loss: a keras.losses.Loss."""
+    return STEPS[BACKEND](model, optimizer, loss)
+
+
+def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
+    import tensorflow as tf
+
+    variables = model.trainable_variables
+
+    def step(pixels: Any, targets: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            probabilities = model(pixels, training=True)
+            value = loss(targets, probabilities, sample_weight=weights)
+        optimizer.apply(tape.gradient(value, variables), variables)
+        return value, _correct(tf, targets, probabilities)
+
+    compiled: list[Any] = []
+
+    def run(batch: Batch) -> tuple[float, int]:
+        arrays = (batch.pixels, batch.targets, batch.weights)
+        if not compiled:
+            # The batch's length is left open: one trace serves shorter batches too. XLA is slower on a CPU.
+            signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
+            compiled.append(tf.function(step, jit_compile=False).get_concrete_function(*signature))
+        value, correct = compiled[0](*map(tf.constant, arrays))
+        return float(value), int(correct)
+
+    return run
+
+
+def _correct(tf: Any, targets: Any, probabilities: Any) -> Any:
+    labels = tf.argmax(targets, -1, output_type=tf.int32) if targets.shape.rank == 2 else targets
+    return tf.math.count_nonzero(tf.argmax(probabilities, -1, output_type=tf.int32) == labels)
+
+
+def _jax_step(model: Any, optimizer: Any, loss: Any) -> Step:
+    import jax
+    import jax.numpy as jnp
+
+    def value_of(trainable: Any, fixed: Any, pixels: Any, targets: Any, weights: Any) -> Any:
+        probabilities, fixed = model.stateless_call(trainable, fixed, pixels, training=True)
+        return loss(targets, probabilities, sample_weight=weights), (fixed, probabilities)
+
+    def step(trainable: Any, fixed: Any, state: Any, pixels: Any, targets: Any, weights: Any) -> Any:
+        learn = jax.value_and_grad(value_of, has_aux=True)
+        (value, (fixed, probabilities)), gradients = learn(trainable, fixed, pixels, targets, weights)
+        trainable, state = optimizer.stateless_apply(state, gradients, trainable)
+        labels = targets.argmax(-1) if targets.ndim == 2 else targets
+        return trainable, fixed, state, value, jnp.sum(probabilities.argmax(-1) == labels)
+
+    compiled = jax.jit(step)
+    groups = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+
+    def run(batch: Batch) -> tuple[float, int]:
+        values = [[variable.value for variable in group] for group in groups]
+        *changed, value, correct = compiled(*values, batch.pixels, batch.targets, batch.weights)
+        for group, news in zip(groups, changed, strict=True):
+            for variable, new in zip(group, news, strict=True):
+                variable.assign(new)
+        return float(value), int(correct)
+
+    return run
+
+
+def _torch_step(model: Any, optimizer: Any, loss: Any) -> Step:
+    import torch
+
+    def run(batch: Batch) -> tuple[float, int]:
+        model.zero_grad()
+        probabilities = model(batch.pixels, training=True)
+        targets = torch.as_tensor(batch.targets, device=probabilities.device)
+        value = loss(targets, probabilities, sample_weight=batch.weights)
+        value.backward()
+        variables = [variable for variable in model.trainable_variables if variable.value.grad is not None]
+        with torch.no_grad():
+            optimizer.apply([variable.value.grad for variable in variables], variables)
+        top = probabilities.detach().argmax(-1).cpu().numpy()
+        labels = np.argmax(batch.targets, -1) if batch.targets.ndim == 2 else batch.targets
+        return float(value), int(np.count_nonzero(top == labels))
+
+    return run
+
+
+STEPS: dict[str, Callable[[Any, Any, Any], Step]] = {
+    "tensorflow": _tensorflow_step,
+    "jax": _jax_step,
+    "torch": _torch_step,
+}
