@@ -1,9 +1,10 @@
 """Pictures in, a classifier you can trust, see and ship out.
 
-    data = ic.load_dataset("fashion_mnist")          # or "photos/", "photos.zip", "labels.csv"
-    run = ic.train(data, model="resnet")
-    report = ic.evaluate(run)                        # report.show() in a notebook
-    ic.Predictor.load(run.path).predict(["a.jpg", "b.jpg"])
+import iconoclass as ic
+data = ic.load_dataset("fashion_mnist")  # or "photos/", "photos.zip", "labels.csv"
+run = ic.train(data, model="resnet")
+report = ic.evaluate(run)  # report.show() in a notebook
+ic.Predictor.load(run.path).predict(["a.jpg", "b.jpg"])
 """
 
 from __future__ import annotations

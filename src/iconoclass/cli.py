@@ -6,19 +6,26 @@ stdout is for results, stderr for progress and advice.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from iconoclass.errors import DataError, IconoclassError, Interrupted, UsageError
+from iconoclass.files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from iconoclass.prediction.predictor import Prediction
+
+# What a run is said to have taken counts from here, imports and all.
+_BEGAN = time.monotonic()
 
 app = typer.Typer(
     name="iconoclass",
@@ -41,20 +48,29 @@ Data = Annotated[
     str, typer.Argument(help="digits, mnist, fashion_mnist, cifar10, cifar100; or a folder, CSV, .npz, archive.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as `train` prints it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
+Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never open a connection.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for machines.")]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-) -> None:
-    if version:
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
         from iconoclass import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, metavar="", help="Print the version and leave."
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show tracebacks.")] = False,
+) -> None:
+    pass
 
 
 # -- verbs ---------------------------------------------------------------------------------------------------------
@@ -75,7 +91,7 @@ def train(
     split_seed: Annotated[int | None, _option(DATA, help="Another split of the same pictures: 0.")] = None,
     max_bad: Annotated[str | None, _option(DATA, help="Share of unreadable files that are left out: 1%.")] = None,
     allow_outside: Annotated[
-        bool | None, _option(DATA, "--allow-outside", help="A CSV may name pictures anywhere.")
+        bool | None, _option(DATA, "--allow-outside", metavar="", help="A CSV may name pictures anywhere.")
     ] = None,
     model: Annotated[str | None, _option(NETWORK, help="See `iconoclass models`; default: resnet.")] = None,
     width: Annotated[int | None, _option(NETWORK, help="Filters of the first block.")] = None,
@@ -94,7 +110,9 @@ def train(
         int | None, _option(LEARNING, help="Epochs without a better one until it stops; 0: never.")
     ] = None,
     class_weights: Annotated[str | None, _option(LEARNING, help="none (default) or balanced.")] = None,
-    one_hot: Annotated[bool | None, _option(LEARNING, "--one-hot", help="One-hot labels; the same result.")] = None,
+    one_hot: Annotated[
+        bool | None, _option(LEARNING, "--one-hot", metavar="", help="One-hot labels; the same result.")
+    ] = None,
     precision: Annotated[str | None, _option(LEARNING, help="auto (default), float32 or bfloat16.")] = None,
     seed: Annotated[int | None, _option(LEARNING, help="Of weights, order and augmentation: 0.")] = None,
     flip: Annotated[float | None, _option(AUGMENTATION, help="Share of images mirrored: 0 to 1.")] = None,
@@ -112,13 +130,13 @@ def train(
     config: Annotated[
         Path | None, _option(OUTPUT, help="A config.toml to repeat; options replace its settings.")
     ] = None,
-    offline: Offline = False,
-    as_json: Json = False,
+    offline: Annotated[bool, _option(OUTPUT, "--offline", metavar="", help="Never open a connection.")] = False,
+    as_json: Annotated[bool, _option(OUTPUT, "--json", metavar="", help="Print JSON for machines.")] = False,
 ) -> None:
     """Train, judge and keep a classifier.
 
     \b
-    iconoclass train                                   the digits that come along
+    iconoclass train                                   # the digits that come along
     iconoclass train fashion_mnist --model convnet-3 --recipe textbook --epochs 10
     iconoclass train photos/ --image-size 64 --resize pad --max-bad 10%
     iconoclass train --config runs/mnist-resnet/config.toml --seed 1
@@ -139,6 +157,7 @@ def train(
             say=phases.say,
             tell=phases.tell,
             progress=phases.fetched,
+            began=_BEGAN,
             **settings,
         )
     _print_judgement(run.path, as_json)
@@ -149,7 +168,7 @@ _NOT_SETTINGS = {"data", "config", "output", "name", "offline", "as_json"}
 
 
 @app.command()
-def evaluate(run: RunPath, as_json: Json = False) -> None:
+def evaluate(run: RunPath, offline: Offline = False, as_json: Json = False) -> None:
     """Judge a run again: metrics, predictions and plots, written into its folder.
 
     \b
@@ -159,8 +178,8 @@ def evaluate(run: RunPath, as_json: Json = False) -> None:
         phases.say("judging on test, validation and train")
         from iconoclass.evaluation.evaluator import evaluate as judge
 
-        report = judge(run, tell=lambda plot: phases.say(f"drawing {plot}"))
-    _print_judgement(report.run.path, as_json, report.table())
+        report = judge(run, offline=offline, tell=lambda plot: phases.say(f"drawing {plot}"))
+    _print_judgement(report.run.path, as_json)
 
 
 @app.command()
@@ -171,7 +190,7 @@ def predict(
     ],
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     output_format: Annotated[str, typer.Option("--format", help="table, jsonl or csv.")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format jsonl.")] = False,
 ) -> None:
     """Say what pictures show.
 
@@ -195,7 +214,7 @@ def predict(
         for answer in answers:
             if isinstance(answer, Refusal):
                 refused.append(answer)
-                print(answer.error, file=sys.stderr)
+                print(printable(str(answer.error)), file=sys.stderr, flush=True)
             else:
                 yield answer
 
@@ -225,19 +244,20 @@ def preview(
     cutout: Annotated[float | None, typer.Option(help="As for train.")] = None,
     mixup: Annotated[float | None, typer.Option(help="As for train.")] = None,
     cutmix: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    offline: Offline = False,
 ) -> None:
     """Write a sheet of what augmentation does to the pictures, before any training.
 
     \b
     iconoclass preview photos/ --rotate 20 --output sheet.png
     """
-    settings = {key: value for key, value in locals().items() if key not in {"data", "output", "images"}}
+    settings = {key: value for key, value in locals().items() if key not in {"data", "output", "images", "offline"}}
     with _Phases(_console()) as phases:
         phases.say("drawing the sheet")
         from iconoclass import pipeline
         from iconoclass.evaluation.plots import save
 
-        save(pipeline.preview(data, images=images, **settings), output)
+        save(pipeline.preview(data, images=images, offline=offline, **settings), output)
     print(output)
 
 
@@ -256,12 +276,15 @@ def models(as_json: Json = False) -> None:
     if as_json:
         _print_json(rows)
         return
+    quiet = _quiet()
+    print(f"{'':<10} {'parameters for 10 classes':>24}")
+    print(f"{'network':<10}" + "".join(f" {size:>11}" for size in rows[0]["parameters"]) + "   recipe     options")
     for row in rows:
-        small, colour = (f"{count:,}" for count in row["parameters"].values())
-        print(f"{row['name']:<10} {row['purpose']}")
-        print(f"{'':<10} {small} parameters on 28 x 28 grey, {colour} on 32 x 32 colour; recipe {row['recipe']}")
-        print(f"{'':<10} options: {', '.join(row['options']) or 'none'}; from {row['source']}\n")
-    _advise("iconoclass train DATA --model NAME")
+        counts = "".join(f" {count:>11,}" for count in row["parameters"].values())
+        print(f"\n{row['name']:<10}{counts}   {row['recipe']:<10} {', '.join(row['options']) or 'none'}")
+        print(f"  {row['purpose']}")
+        print(quiet(f"  {row['source']}"))
+    _advise("iconoclass train DATA --model NETWORK")
 
 
 @app.command()
@@ -277,10 +300,13 @@ def datasets(as_json: Json = False) -> None:
     if as_json:
         _print_json(rows)
         return
+    quiet = _quiet()
     for row in rows:
-        print(f"{row['name']:<14} {row['title']}")
-        print(f"{'':<14} licence: {row['licence']}; {row['homepage']}")
-        print(f"{'':<14} {row['citation']}\n")
+        _print_beside(row["name"], 14, row["title"])
+        _print_beside("", 14, f"licence: {row['licence']}", quiet)
+        _print_beside("", 14, row["homepage"], quiet)
+        _print_beside("", 14, row["citation"] + "\n", quiet)
+    _advise("iconoclass train NAME")
 
 
 @app.command()
@@ -299,20 +325,22 @@ def doctor(as_json: Json = False) -> None:
         _print_json([vars(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{'✓' if finding.is_well else '✗'} {finding.what:<15} {finding.saw}")
+            _print_beside(f"{'✓' if finding.is_well else '✗'} {finding.what}", 17, finding.saw)
             if not finding.is_well:
-                print(f"  {'':<15} {finding.advice}")
+                _print_beside("", 17, finding.advice)
     if ill := [finding.what for finding in findings if not finding.is_well]:
         from iconoclass.errors import EnvironmentFault
 
         raise EnvironmentFault(f"not well: {', '.join(ill)}", hint="See the advice above.")
-    _advise("all is well; iconoclass train")
+    if not as_json:
+        print("All is well.")
+    _advise("iconoclass train")
 
 
 # -- results on stdout ---------------------------------------------------------------------------------------------
 
 
-def _print_judgement(path: Path, as_json: bool, table: str = "") -> None:
+def _print_judgement(path: Path, as_json: bool) -> None:
     """The figures of a judged run, and its path on the last line."""
     from iconoclass.evaluation.report import summary
     from iconoclass.run import Run, readable
@@ -321,9 +349,25 @@ def _print_judgement(path: Path, as_json: bool, table: str = "") -> None:
     if as_json:
         _print_json({"run": str(path), **run.metrics})
         return
-    print(table or summary(run))
+    print(summary(run, _quiet()))
     print(readable(path))
     _advise(f"open {readable(path)}/plots/, or: iconoclass predict {readable(path)} PICTURE")
+
+
+def _quiet() -> Callable[[str], str]:
+    """What makes text step back, where stdout is a terminal that may be coloured; elsewhere it changes nothing."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return (lambda text: text) if plain else (lambda text: f"\x1b[2m{text}\x1b[0m")
+
+
+def _print_beside(word: str, width: int, text: str, style: Callable[[str], str] = str) -> None:
+    """A word and text beside it, which is broken so that it stays beside it, in the width of the terminal."""
+    columns = shutil.get_terminal_size().columns
+    for paragraph in text.split("\n"):
+        lines = textwrap.wrap(paragraph, max(20, columns - width - 1), break_long_words=False, break_on_hyphens=False)
+        for line in lines or [""]:
+            print(f"{word:<{width}} {style(line)}".rstrip())
+            word = ""
 
 
 def _print_json(content: Any) -> None:
@@ -333,13 +377,13 @@ def _print_json(content: Any) -> None:
 
 
 def _as_table(answers: Iterable[Prediction], top_k: int) -> None:
+    quiet = _quiet()
     for answer in answers:
         first, *others = answer.top(top_k)
-        rest = "  ".join(f"{name} {share:.1%}" for name, share in others)
-        print(
-            f"{first[0]:<16} {first[1]:>6.1%}  {_printable(answer.image)}" + (f"   ({rest})" if rest else ""),
-            flush=True,
-        )
+        width = min(24, max(map(len, answer.probabilities)))
+        rest = "  ".join(f"{printable(name)} {share:.1%}" for name, share in others)
+        line = f"{printable(first[0]):<{width}}  {first[1]:>6.1%}  {printable(answer.image)}"
+        print(line + (quiet(f"  ({rest})") if rest else ""), flush=True)
 
 
 def _as_json_lines(answers: Iterable[Prediction], top_k: int) -> None:
@@ -362,6 +406,7 @@ def _as_csv(answers: Iterable[Prediction], top_k: int) -> None:
     for answer in answers:
         cells = [cell for name, share in answer.top(top_k) for cell in (name, f"{share:.7g}")]
         writer.writerow([spreadsheet_safe(cell) for cell in (answer.image, *cells)])
+        sys.stdout.flush()
 
 
 _ANSWERS = {"table": _as_table, "jsonl": _as_json_lines, "csv": _as_csv}
@@ -405,11 +450,6 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
-def _printable(text: str) -> str:
-    """A name that cannot move the cursor or colour the terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
 def _advise(text: str) -> None:
     print(f"next: {text}", file=sys.stderr)
 
@@ -432,9 +472,16 @@ class _Phases:
 
     def say(self, text: str) -> None:
         """A phase begins. Several lines are a plan: they stay, and the training shows itself below them."""
+        text = "\n".join(map(printable, text.split("\n")))
         if "\n" in text:
             if self.status:
                 self.status.stop()
+            if self.console.is_terminal:
+                # What is too long for the line goes on below its own column, not below the words that name it.
+                lines = (
+                    textwrap.fill(line, self.console.width, subsequent_indent=9 * " ") for line in text.split("\n")
+                )
+                text = "\n".join(lines) + "\n"
             self.console.print(text)
         elif self.status:
             self.status.update(text)
@@ -458,15 +505,18 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv
     try:
         status = app(standalone_mode=False) or 0
+        if status == Interrupted.exit_status:  # what Typer makes of Ctrl-C
+            raise KeyboardInterrupt
+        sys.stdout.flush()  # here, where a reader who has left is still understood
     except IconoclassError as error:
         if debug:
             raise
         status = _report(error)
     except (KeyboardInterrupt, typer.Abort):
         status = _report(Interrupted("stopped"))
-    except BrokenPipeError:
-        # Whoever read our output has left: `iconoclass predict ... | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has left: `iconoclass predict ... | head`. Typer makes an exit with 1 of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 141
     except Exception as error:
         status = _report_usage(error) if hasattr(error, "format_message") else None
@@ -478,13 +528,29 @@ def main() -> NoReturn:
 
 
 def _report(error: IconoclassError) -> int:
-    _console().print(str(error), style="red" if not isinstance(error, Interrupted) else "")
+    if "--json" in sys.argv:
+        import json
+
+        content = {"code": error.code, "message": error.what, "hint": error.hint, "exit_status": error.exit_status}
+        print(json.dumps({"error": content}), file=sys.stderr)
+        return error.exit_status
+    from rich.text import Text
+
+    mark, colon, rest = str(error).partition(":")
+    if isinstance(error, Interrupted):  # what was asked for is no error
+        mark, colon, rest = "", "", rest.strip()
+    lines = "\n".join(map(printable, rest.split("\n")))
+    console = _console()
+    # On a terminal broken between words; in a log a message stays on its line.
+    console.print(Text.assemble((mark + colon, "red"), lines), soft_wrap=not console.is_terminal)
     return error.exit_status
 
 
 def _report_usage(error: Any) -> int:
     """What the parser refused, in our form."""
     context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return 0  # the help that it carries has been printed
     hint = f"See: {context.command_path} --help" if context else "See: iconoclass --help"
     return _report(UsageError(error.format_message(), hint=hint))
 

@@ -7,12 +7,12 @@ A setting that is None has not been chosen: the data, the network or the recipe 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from iconoclass.errors import ConfigError, IconoclassError, UsageError, did_you_mean
 
@@ -46,6 +46,14 @@ OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_parse_share)
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python counts True as 1: `epochs = true` would train one epoch.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
 
 
 class DataConfig(Section):
@@ -133,34 +141,50 @@ class Config(Section):
     def read(cls, path: Path, **settings: Any) -> Config:
         """The configuration of a TOML file; settings, where given, replace those of the file.
 
+        Where another model, recipe or optimizer is given, what follows from it in the file is decided anew.
+
         Raises: ConfigError, which names every key that is wrong.
         """
         flat: dict[str, Any] = {}
-        content = _parse_toml(path)
-        if content.pop("format", FORMAT) > FORMAT:
-            raise ConfigError(f"{path} was made by a newer Iconoclass", hint="Update with pip install -U iconoclass.")
+        content, problems = _parse_toml(path), []
+        made_by = content.pop("format", FORMAT)
+        if not isinstance(made_by, int) or made_by > FORMAT:
+            what = f"{path} was made by a newer Iconoclass: it has format {made_by}, this one reads {FORMAT}"
+            raise ConfigError(what, hint="Update with pip install -U iconoclass.")
         for section, values in content.items():
             if section not in SECTIONS or not isinstance(values, dict):
-                raise ConfigError(f"{path} has no section [{section}] to be read", hint=did_you_mean(section, SECTIONS))
+                problems.append(_unknown_section(section))
+                continue
             for key, value in values.items():
-                if SECTION_OF.get(key) != section:
-                    hint = did_you_mean(key, SECTIONS[section].model_fields)
-                    raise ConfigError(f"{path}: [{section}] has no setting '{key}'", hint=hint)
-                flat[key] = value
-        flat |= {name: value for name, value in settings.items() if value is not None}
-        return cls._checked(flat, ConfigError, f"{path}: ")
+                if SECTION_OF.get(key) == section:
+                    flat[key] = value
+                else:
+                    problems.append(_unknown_key(section, key))
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name, followers in FOLLOWERS.items():
+            if given.get(name, flat.get(name)) != flat.get(name):
+                flat = {key: value for key, value in flat.items() if key not in followers}
+        return cls._checked(flat | given, ConfigError, f"{path}: ", problems)
 
     @classmethod
-    def _checked(cls, flat: Mapping[str, Any], error: type[IconoclassError], where: str) -> Config:
+    def _checked(
+        cls, flat: Mapping[str, Any], error: type[IconoclassError], where: str, problems: Sequence[str] = ()
+    ) -> Config:
+        """problems: what is already known to be wrong, to be said together with what is found now."""
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        problems = list(problems)
         for name, value in flat.items():
-            if name not in SECTION_OF:
-                raise error(f"{where}there is no setting '{name}'", hint=did_you_mean(name, SECTION_OF))
-            sections[SECTION_OF[name]][name] = value
+            if name in SECTION_OF:
+                sections[SECTION_OF[name]][name] = value
+            else:
+                problems.append(f"there is no setting '{name}'. {did_you_mean(name, SECTION_OF)}")
         try:
-            return cls.model_validate(sections)
+            config = cls.model_validate(sections)
         except ValidationError as invalid:
-            raise error(where + _describe(invalid)) from None
+            problems += _describe(invalid)
+        if problems:
+            raise error(where + "\n  ".join(problems))
+        return config
 
     def with_settings(self, **settings: Any) -> Config:
         """The same configuration with some settings replaced by their plain names."""
@@ -184,6 +208,14 @@ SECTIONS: dict[str, type[Section]] = {
 # Plain names are unique over the sections (a test holds us to it), so that one word means one thing everywhere.
 SECTION_OF = {name: section for section, fields in SECTIONS.items() for name in fields.model_fields}
 
+# What another choice of the first leaves without meaning, as a run's config.toml holds everything that was decided.
+FOLLOWERS = {
+    "model": {"width", "dropout"},
+    "optimizer": {"lr", "momentum", "weight_decay"},
+    "recipe": {*TrainingConfig.model_fields, *AugmentConfig.model_fields}
+    - {"recipe", "class_weights", "one_hot", "log", "seed"},
+}
+
 
 def allowed_words(setting: str) -> tuple[str, ...]:
     """The words that a setting may take, where it takes one of a few; else nothing."""
@@ -201,14 +233,28 @@ def _parse_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a TOML file that can be read: {error}") from None
 
 
-def _describe(invalid: ValidationError) -> str:
+def _unknown_section(section: str) -> str:
+    if section in SECTION_OF:
+        return f"the setting '{section}' belongs below [{SECTION_OF[section]}]."
+    return f"there is no section [{section}]. {did_you_mean(section, SECTIONS)}"
+
+
+def _unknown_key(section: str, key: str) -> str:
+    if key in SECTION_OF:
+        return f"the setting '{key}' belongs below [{SECTION_OF[key]}], not below [{section}]."
+    return f"[{section}] has no setting '{key}'. {did_you_mean(key, SECTIONS[section].model_fields)}"
+
+
+def _describe(invalid: ValidationError) -> list[str]:
     """All that is wrong, a sentence each: `epochs: Input should be greater than or equal to 1. Received: epochs=0`."""
     problems = []
     for error in invalid.errors():
         setting = str(error["loc"][1]) if len(error["loc"]) > 1 else str(error["loc"][0])
         message = error["msg"].removeprefix("Value error, ")
-        received = "nothing" if error["type"] == "missing" else f"{setting}={error['input']!r}"
+        received = (
+            "nothing" if error["type"] == "missing" and len(error["loc"]) == 2 else f"{setting}={error['input']!r}"
+        )
         words = allowed_words(setting) if setting in SECTION_OF else ()
         nearest = " " + did_you_mean(str(error["input"]), words) if words and error["type"] == "literal_error" else ""
         problems.append(f"{setting}: {message[0].lower()}{message[1:]}. Received: {received}.{nearest}")
-    return "\n  ".join(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems))

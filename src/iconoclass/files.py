@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import getpass
 import hashlib
 import json
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +38,8 @@ def writing(path: Path) -> Iterator[Path]:
             raise EnvironmentFault(f"cannot write {path}: {_REASONS[error.errno]}", hint=_HINT) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what stood in its way must not hide behind this
+            temporary.unlink(missing_ok=True)
 
 
 _HINT = "Make room or choose another folder (--output for runs, ICONOCLASS_CACHE for the cache)."
@@ -48,6 +52,8 @@ _REASONS = {
     errno.ENOENT: "the folder does not exist",
     errno.ENOTDIR: "part of the path is a file",
     errno.EISDIR: "a folder of that name is in the way",
+    errno.EEXIST: "a file of that name is in the way",
+    errno.ENAMETOOLONG: "the name is too long",
     errno.EIO: "the device reports an error",
     errno.EMFILE: "too many files are open",
     errno.ENFILE: "too many files are open",
@@ -57,11 +63,21 @@ _REASONS = {
 
 def write_text(path: Path, text: str) -> None:
     with writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        # A name from disk may hold bytes that are no UTF-8. As \udcff they stay legible, and JSON reads them back.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def printable(text: str) -> str:
+    r"""Text from a file's or a folder's name that cannot move the cursor or colour the terminal.
+
+    >>> printable("cat\x1b[31m.jpg")
+    'cat\ufffd[31m.jpg'
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def make_folder(path: Path) -> Path:
@@ -72,26 +88,41 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, "a file of that name is in the way")
+        reason = _REASONS.get(error.errno or 0, str(error.strerror or error))
         raise EnvironmentFault(f"cannot make the folder {path}: {reason}", hint=_HINT) from error
     return path
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder in the user's cache: $ICONOCLASS_CACHE, else the platform's own; a temporary one where neither can be
-    written, so that a read-only home stops nobody.
+    """A folder in the user's cache: $ICONOCLASS_CACHE, else the platform's own; a temporary one, with a notice on
+    stderr, where that cannot be written, so that a read-only home stops nobody.
     """
     import platformdirs
 
     named = os.environ.get("ICONOCLASS_CACHE")
-    root = Path(named) if named else platformdirs.user_cache_path("iconoclass")
+    root = Path(named).expanduser() if named else platformdirs.user_cache_path("iconoclass")
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not os.access(root, os.W_OK):
             raise PermissionError(errno.EACCES, "not writable", str(root))
-    except OSError:
-        root = Path(tempfile.gettempdir()) / "iconoclass-cache"
+    except OSError as error:
+        root = _temporary_cache(root, _REASONS.get(error.errno or 0, str(error)))
     return make_folder(root.joinpath(*parts))
+
+
+@functools.cache  # said once a process
+def _temporary_cache(wanted: Path, reason: str) -> Path:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user without a name
+        user = str(os.getuid())
+    # One a user: on a shared machine nobody must read, or fall over, what another one has put there.
+    root = Path(tempfile.gettempdir()) / f"iconoclass-cache-{user}"
+    print(
+        f"note: the cache {wanted} cannot be written ({reason}); using {root}. ICONOCLASS_CACHE names another.",
+        file=sys.stderr,
+    )
+    return root
 
 
 def sha256_of(source: Path | bytes) -> str:

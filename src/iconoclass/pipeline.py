@@ -15,12 +15,9 @@ from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split, Tell, open_dataset
 from iconoclass.data.fetch import Progress
 from iconoclass.errors import DataError, Interrupted, UsageError
-from iconoclass.evaluation.evaluator import evaluate
 from iconoclass.images.augment import AUGMENTATIONS, MIXES, Draws, augment
 from iconoclass.run import Run, readable
-from iconoclass.training import trainer
 from iconoclass.training.progress import All, Lines, Listener, TensorBoard
-from iconoclass.training.recipes import complete
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +34,7 @@ def train(
     say: Callable[[str], None] | None = None,
     tell: Tell | None = None,
     progress: Progress | None = None,
+    began: float | None = None,
     **settings: Any,
 ) -> Run:
     """A complete run: trained, judged and written to its own folder inside `output`.
@@ -44,17 +42,22 @@ def train(
     data: a data set, its name, or the path of a folder, CSV, .npz or archive. config: settings to start from, such as
     the config.toml of another run. settings: by their plain names, such as model="resnet", epochs=5, lr=1e-3.
     listener: hears of every step and epoch (default: a line an epoch); say: of every phase; tell, progress: of pictures
-    read and bytes fetched.
+    read and bytes fetched. began: the time.monotonic() from which the run's seconds count; default: now.
     Raises: UsageError, ConfigError, DataError and their kin, before anything is trained; DivergedError; Interrupted,
     when Ctrl-C stopped it: the run then holds the best model so far.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     say = say or (lambda text: None)
     asked = _asked(data, config, settings)
-    # Open the data before TensorFlow: what is wrong with them is said at once.
+    # The data first, TensorFlow's seconds of import later: what is wrong with the pictures is said at once.
     dataset = (
         data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline, tell=tell, progress=progress)
     )
+    say("starting Keras")
+    from iconoclass.evaluation.evaluator import evaluate
+    from iconoclass.training import trainer
+    from iconoclass.training.recipes import complete
+
     whole = complete(asked, dataset)
     run = Run.create(Path(output), name or f"{dataset.name}-{whole.model.model}")
     _describe(run, whole, dataset)
@@ -110,23 +113,23 @@ def _split_rows(dataset: Dataset) -> Iterator[tuple[str, str, str, str, str]]:
 
 
 def _plan(config: Config, dataset: Dataset) -> str:
-    """What is going to happen, in three lines and one for everything that a person should know of the data."""
+    """What is going to happen, a line for each word of it, and one for everything that a person should know."""
     training = config.training
     counts = (
         f"{len(split):,} to {verb}" for verb, split in zip(("train", "validate", "test"), _parts(dataset), strict=True)
     )
     strengths = ", ".join(f"{name} {strength:g}" for name, strength in config.augment if strength) or "none"
-    return "\n".join(
-        [
-            dataset.title,
-            f"{', '.join(counts)}; {len(dataset.class_names)} classes",
-            *dataset.notes,
-            *_said_of_files(dataset),
-            f"{config.model.model}, recipe {training.recipe}: {training.epochs} epochs, batches of "
-            f"{training.batch_size}, {training.optimizer} at {training.lr:g} {training.schedule}, {training.precision}",
-            f"augmentation: {strengths}",
-        ]
-    )
+    height, width, channels = dataset.image_shape
+    said = [
+        ("data", dataset.title),
+        ("", f"{', '.join(counts)}; {len(dataset.class_names)} classes"),
+        *(("" if note.startswith(" ") else "note", note) for note in (*dataset.notes, *_said_of_files(dataset))),
+        ("model", f"{config.model.model} on {height} x {width} {'grey' if channels == 1 else 'colour'}"),
+        ("recipe", f"{training.recipe}: {training.epochs} epochs, batches of {training.batch_size}"),
+        ("", f"{training.optimizer} at {training.lr:.3g} {training.schedule}, {training.precision}"),
+        ("augment", strengths),
+    ]
+    return "\n".join(f"{word:<8} {text}" for word, text in said)
 
 
 def _parts(dataset: Dataset) -> list[Split]:
@@ -162,15 +165,16 @@ USUAL = {
 }
 
 
-def preview(data: Dataset | Path | str, *, images: int = 8, **settings: Any) -> Figure:
+def preview(data: Dataset | Path | str, *, images: int = 8, offline: bool = False, **settings: Any) -> Figure:
     """A sheet of what each augmentation does to some training pictures, and of all that are on together.
 
     settings: as for `train`. Strengths are those that `train` would use; what would be off is shown as such.
     """
     from iconoclass.evaluation import plots
+    from iconoclass.training.recipes import complete
 
     asked = _asked(data, None, settings)
-    dataset = data if isinstance(data, Dataset) else open_dataset(asked.data)
+    dataset = data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline)
     config = complete(asked, dataset)
     if not 1 <= images <= len(dataset.train):
         raise DataError(f"there are {len(dataset.train)} training pictures. Received: images={images}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import difflib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iconoclass.config import Config
-from iconoclass.errors import RunError, UsageError, did_you_mean
+from iconoclass.errors import RunError, UsageError
 from iconoclass.files import make_folder, write_json, write_text
 
 FORMAT = 1
@@ -35,8 +36,10 @@ class Run:
 
         Raises: UsageError, if the name is no plain folder name; EnvironmentFault, if it cannot be made.
         """
-        if not name or name in {".", ".."} or set(name) & set('/\\:*?"<>|\0') or name.startswith("-"):
-            raise UsageError(f"a run cannot be named {name!r}", hint="Take letters, digits, '-', '_' and '.'.")
+        refused = name in {".", ".."} or set(name) & set('/\\:*?"<>|') or name.startswith("-") or name != name.strip()
+        if not name or refused or not name.isprintable() or len(name.encode()) > 200:
+            hint = "Take letters, digits, '-', '_' and '.', 200 bytes at most."
+            raise UsageError(f"a run cannot be named {name!r}", hint=hint)
         make_folder(output)
         number = 1
         while True:
@@ -57,15 +60,24 @@ class Run:
 
         Raises: RunError, if there is none; it names the runs that are near.
         """
-        path = Path(path)
-        if (path / "config.toml").is_file():
+        path = Path(path).expanduser()
+        if _is_run(path):
             return cls(path)
-        near = [found.parent for folder in (path, path.parent) for found in sorted(folder.glob("*/config.toml"))]
-        if not path.exists():
-            hint = did_you_mean(str(path), map(str, near)) if near else "`iconoclass train` makes one."
-            raise RunError(f"there is no run {path}", hint=hint)
-        inside = f"It holds runs: {', '.join(map(str, near[:8]))}." if near else "`iconoclass train` makes one."
-        raise RunError(f"{path} is not a run: it has no config.toml", hint=inside)
+        inside = [folder for folder in _folders_in(path) if _is_run(folder)]
+        if len(inside) == 1:
+            return cls(inside[0])
+        if inside:
+            raise RunError(f"{path} holds several runs", hint=f"Name one: {_some(inside)}.")
+        around = [folder for folder in (path.parent, *_folders_in(path.parent)) if _is_run(folder)]
+        near = difflib.get_close_matches(path.name, [folder.name for folder in around], n=1, cutoff=0.5)
+        if _is_run(path.parent):
+            hint = f"Did you mean the run that it lies in, '{readable(path.parent)}'?"
+        elif near:
+            hint = f"Did you mean '{readable(path.with_name(near[0]))}'?"
+        else:
+            hint = f"There are: {_some(around)}." if around else "`iconoclass train` makes one."
+        what = f"{path} is not a run: it has no config.toml" if path.exists() else f"there is no run {path}"
+        raise RunError(what, hint=hint)
 
     @property
     def name(self) -> str:
@@ -185,9 +197,28 @@ class Run:
     def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([spreadsheet_safe(cell) for cell in header])
-        writer.writerows([spreadsheet_safe(cell) for cell in row] for row in rows)
+        # Before Python 3.13 a carriage return in a name is not quoted of itself, and would break the row in two.
+        careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in (header, *rows):
+            cells = [spreadsheet_safe(cell) for cell in row]
+            (careful if any("\r" in cell for cell in cells if isinstance(cell, str)) else writer).writerow(cells)
         write_text(self.path / name, text.getvalue())
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.toml").is_file()
+
+
+def _folders_in(path: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _some(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+    return ", ".join(map(readable, paths[:8])) + more
 
 
 def spreadsheet_safe(cell: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,16 +21,25 @@ from iconoclass.files import sha256_of
 from iconoclass.images.decode import Header, decode, read_header
 from iconoclass.images.resize import resize
 
+LOOKS = 3  # at files that change under our eyes
 LARGEST_SIDE = 96  # pixels; without a backbone, more detail costs time and teaches little
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tell = Callable[[str, int, int], None]
+File = tuple[Path, str]  # where it is, and the SHA-256 of what it held
+
+
+class Refusal(NamedTuple):
+    """Why a picture is not read. The reason goes on where a file's name ends: "is empty (0 bytes)."."""
+
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Checked:
-    """examples: the readable ones; pixels: uint8 (examples, height, width, channels), in the same order; sha256: of
-    each file; findings: what check.json says.
+    """examples: the readable ones; pixels: uint8 (files, height, width, channels); rows: where in it each example is;
+    sha256: of each example's file; findings: what check.json says.
     """
 
     examples: list[Example]
@@ -43,45 +52,61 @@ class Checked:
 def check(found: Found, config: DataConfig, where: str, tell: Tell | None = None) -> Checked:
     """Every picture decoded to one size into the user's cache; a second look at the same content maps it from there.
 
+    A file that changes or vanishes meanwhile makes us look again, so that what is kept is what the digests say.
     Raises: DataError, if more than `max_bad` of the files cannot be read or a class loses all of its files.
     """
-    examples = found.examples
-    digests = _over_all(_digest, [example.path for example in examples], "Reading", tell)
-    labels = [digest or "unreadable" for digest in digests]
-    key = key_of("pictures", labels, config.image_size, config.resize, config.color)
+    changed = Path()
+    for _ in range(LOOKS):
+        try:
+            return _look(found, config, where, tell)
+        except _ChangedError as error:
+            changed = error.args[0]
+    raise DataError(
+        f"files in {where} change while they are read: {changed.name}", hint="Wait until they are all there."
+    )
 
-    def make(folder: Path) -> dict[str, Any]:
-        return _decode_all(examples, config, folder, tell)
 
-    arrays, facts = stored(key, make)
-    bad = {int(row): reason for row, *reason in facts["bad"]}
-    rows = np.array([row for row in range(len(examples)) if row not in bad], np.int64)
-    findings = _findings(found, bad, facts)
+def _look(found: Found, config: DataConfig, where: str, tell: Tell | None) -> Checked:
+    paths = [example.path for example in found.examples]
+    digests = _over_all(_digest, paths, "Reading", tell)
+    opened = [(row, path, digest) for row, (path, digest) in enumerate(zip(paths, digests, strict=True)) if digest]
+    bad = {row: _why_unopened(paths[row]) for row, digest in enumerate(digests) if not digest}
+    if not opened:
+        _refuse_if_too_bad(found, bad, config.max_bad, where)
+    rows, files = [row for row, _, _ in opened], [(path, digest) for _, path, digest in opened]
+    key = key_of("pictures", [digest for _, digest in files], config.image_size, config.resize, config.color)
+    arrays, facts = stored(key, lambda folder: _decode_all(files, config, folder, tell))
+    bad |= {rows[at]: Refusal(code, reason) for at, code, reason in facts["bad"]}
     _refuse_if_too_bad(found, bad, config.max_bad, where)
-    kept = [examples[row] for row in rows]
-    return Checked(kept, arrays["pixels"], rows, [labels[row] for row in rows], findings)
+    kept = [(at, row) for at, row in enumerate(rows) if row not in bad]
+    return Checked(
+        examples=[found.examples[row] for _, row in kept],
+        pixels=arrays["pixels"],
+        rows=np.array([at for at, _ in kept], np.int64),
+        sha256=[files[at][1] for at, _ in kept],
+        findings=_findings(found, bad, facts),
+    )
 
 
-def _decode_all(examples: Sequence[Example], config: DataConfig, folder: Path, tell: Tell | None) -> dict[str, Any]:
+def _decode_all(files: Sequence[File], config: DataConfig, folder: Path, tell: Tell | None) -> dict[str, Any]:
     bad: list[tuple[int, str, str]] = []
-    headers = _over_all(_or_error(read_header), [example.path for example in examples], "Looking at", tell)
-    good = [header for header in headers if isinstance(header, Header)]
+    good = [header for header in _over_all(_header, files, "Looking at", tell) if header]
     channels = {"grey": 1, "rgb": 3}.get(config.color or "", 1 if all(header.is_grey for header in good) else 3)
     height, width = config.image_size or _natural_size(good)
 
     def read(path: Path) -> Array:
         return resize(decode(path, channels), height, width, config.resize)
 
-    shape = (len(examples), height, width, channels)
+    shape = (len(files), height, width, channels)
     pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-    for row, result in enumerate(_each(_or_error(read), [example.path for example in examples], "Decoding", tell)):
-        if isinstance(result, ImageError):
-            bad.append((row, result.code, str(result)))
+    for row, result in enumerate(_each(_or_refusal(read), files, "Decoding", tell)):
+        if isinstance(result, Refusal):
+            bad.append((row, *result))
         else:
             pixels[row] = result
     pixels.flush()
     del pixels  # Windows does not rename a folder that holds a mapped file
-    return {"bad": bad, "pictures": _picture_facts(good, examples), "image_size": [height, width]}
+    return {"bad": bad, "pictures": _picture_facts(good), "image_size": [height, width]}
 
 
 def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
@@ -94,7 +119,7 @@ def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
     return side, side
 
 
-def _picture_facts(headers: Sequence[Header], examples: Sequence[Example]) -> dict[str, Any]:
+def _picture_facts(headers: Sequence[Header]) -> dict[str, Any]:
     if not headers:
         return {}
     widths, heights = [header.width for header in headers], [header.height for header in headers]
@@ -106,10 +131,11 @@ def _picture_facts(headers: Sequence[Header], examples: Sequence[Example]) -> di
     }
 
 
-def _findings(found: Found, bad: dict[int, list[str]], facts: dict[str, Any]) -> dict[str, Any]:
+def _findings(found: Found, bad: dict[int, Refusal], facts: dict[str, Any]) -> dict[str, Any]:
     """What check.json says. Names come from this look, not from the cache, which knows content only."""
     unreadable = [
-        {"image": found.examples[row].name, "code": code, "reason": reason} for row, (code, reason) in bad.items()
+        {"image": found.examples[row].name, "code": refusal.code, "reason": refusal.reason}
+        for row, refusal in sorted(bad.items())
     ]
     good = Counter(example.class_name for row, example in enumerate(found.examples) if row not in bad)
     return {
@@ -122,10 +148,10 @@ def _findings(found: Found, bad: dict[int, list[str]], facts: dict[str, Any]) ->
     }
 
 
-def _refuse_if_too_bad(found: Found, bad: dict[int, list[str]], max_bad: float, where: str) -> None:
+def _refuse_if_too_bad(found: Found, bad: dict[int, Refusal], max_bad: float, where: str) -> None:
     total = len(found.examples)
-    listed = [f"{found.examples[row].name}: {reason}" for row, (_, reason) in bad.items()]
-    shown = "\n  ".join([*listed[:50], *([f"... and {len(listed) - 50} more"] if len(listed) > 50 else [])])
+    listed = [f"{found.examples[row].name} [{code}] {reason}" for row, (code, reason) in sorted(bad.items())]
+    shown = "\n  ".join([*listed[:1000], *([f"... and {len(listed) - 1000} more"] if len(listed) > 1000 else [])])
     if len(bad) > max_bad * total:
         hint = f"Mend or remove them, or allow them to be left out: --max-bad {_enough(len(bad) / total)}"
         raise DataError(f"{len(bad)} of the {total} files in {where} cannot be read:\n  {shown}\n", hint=hint)
@@ -141,21 +167,52 @@ def _enough(share: float) -> str:
 # -- how -----------------------------------------------------------------------------------------------------------
 
 
+class _ChangedError(Exception):
+    """A file, its argument, is no longer what it was when its digest was taken."""
+
+
 def _digest(path: Path) -> str | None:
+    """None, if the file cannot be opened; a pipe is not tried, which would wait for ever."""
     try:
-        return sha256_of(path)
+        return sha256_of(path) if path.is_file() else None
     except OSError:
-        return None  # what is wrong with it is said when it is decoded
+        return None
 
 
-def _or_error(function: Callable[[Path], Result]) -> Callable[[Path], Result | ImageError]:
-    def attempt(path: Path) -> Result | ImageError:
+def _header(file: File) -> Header | None:
+    try:
+        return read_header(file[0])
+    except ImageError:
+        return None  # why is said when it is decoded
+
+
+def _why_unopened(path: Path) -> Refusal:
+    try:
+        read_header(path)
+    except ImageError as error:
+        return _refusal(error, path)
+    raise _ChangedError(path)
+
+
+def _or_refusal(function: Callable[[Path], Result]) -> Callable[[File], Result | Refusal]:
+    def attempt(file: File) -> Result | Refusal:
+        path, digest = file
+        result: Result | Refusal
         try:
-            return function(path)
+            result = function(path)
         except ImageError as error:
-            return error
+            result = _refusal(error, path)
+        if _digest(path) != digest:
+            raise _ChangedError(path)
+        return result
 
     return attempt
+
+
+def _refusal(error: ImageError, path: Path) -> Refusal:
+    """Why, without the file's name: the same content may come back under another one."""
+    name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in path.name)
+    return Refusal(error.code, f"{error.what.removeprefix(name).strip()}. {error.hint}".strip())
 
 
 def _over_all(function: Callable[[Item], Result], items: Sequence[Item], doing: str, tell: Tell | None) -> list[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -210,8 +211,8 @@ def _from_path(config: DataConfig, tell: Tell | None) -> _Pool:
     if path.suffix.lower() == ".npz" and path.is_file():
         return _from_arrays(config, ["npz", sha256_of(path)], lambda: read_npz(path), path.name, None)
     if path.is_dir():
-        files, links = folder.walk(path)
-        found = folder.arrange(files, str(path), links)
+        files, aside = folder.walk(path)
+        found = folder.arrange(files, str(path), aside)
     elif not path.is_file():
         hint = did_you_mean(config.source, DATASETS) + " Or give a folder, a CSV, an .npz or an archive of pictures."
         raise DataError(f"there is no data set and no path '{config.source}'", hint=hint)
@@ -256,7 +257,7 @@ def _from_arrays(
         np.save(target / "sha256.npy", np.array([sha256_of(image.tobytes()) for image in pixels], "S64"))
         return {"class_names": arrays.class_names, "train": len(parts[0])}
 
-    key = key_of("arrays", content, config.image_size, config.resize if config.image_size else "", config.color)
+    key = key_of("arrays", content, config.image_size, config.resize, config.color)
     arrays, facts = stored(key, make)
     count, train = len(arrays["labels"]), facts["train"]
     has_test = train < count
@@ -304,21 +305,24 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
     if len(pool.class_names) < 2:
         raise DataError(f"only one class, '{pool.class_names[0]}'", hint="A classifier needs two or more.")
     given = np.array([part or "train" for part in pool.given], "U10")
-    keys = [group or digest for group, digest in zip(pool.groups, pool.sha256, strict=True)]
+    keys = split.keys_of(pool.groups, pool.sha256)
     notes = []
+    is_split = config.validation == "split" and "validation" not in given
+    _refuse_small_classes(pool, given == "train", parts=1 + is_split + ("test" not in given))
     if "test" not in given:
         held = _held_out(pool, keys, given, config.test_split, config, "test")
         given[held] = "test"
-        notes.append(f"There was no test part: {held.sum()} pictures were set aside as one (stratified).")
+        notes.append(f"There was no test part: {len(held):,} pictures were set aside as one (stratified).")
     validation = "test" if config.validation == "test" else "validation"
     if config.validation == "test":
         notes.append("The test part was used to choose: numbers on it are optimistic.")
         # What would have chosen instead learns now.
         given[given == "validation"] = "train"
-    elif "validation" not in given:
+    elif is_split:
         given[_held_out(pool, keys, given, config.validation_split, config, "validation")] = "validation"
     splits = {name: _rows_of(pool, np.flatnonzero(given == name)) for name in ("train", validation, "test")}
     notes += _warn_of_classes(pool, splits)
+    notes += _warn_of_copies(pool, splits)
     height, width, channels = pool.pixels.shape[1:]
     resolved = {"image_size": (height, width), "color": "grey" if channels == 1 else "rgb"}
     return Dataset(
@@ -337,17 +341,19 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
 def _held_out(
     pool: _Pool, keys: Sequence[str], given: npt.NDArray[np.str_], share: float, config: DataConfig, purpose: str
 ) -> npt.NDArray[np.int64]:
-    """Positions of the training part that are set aside.
-
-    Raises: DataError, if a class is too small to be on both sides.
-    """
+    """Positions of the training part that are set aside."""
     train = np.flatnonzero(given == "train")
-    counts = _counts(pool.labels[train], len(pool.class_names))
-    if small := [f"{name} ({count})" for name, count in zip(pool.class_names, counts, strict=True) if count == 1]:
-        hint = "Add pictures of them, or leave the classes out."
-        raise DataError(f"classes with one picture cannot be learned and judged: {', '.join(small)}", hint=hint)
     held = split.held_out(pool.labels[train], [keys[int(at)] for at in train], share, config.split_seed, purpose)
     return train[held]
+
+
+def _refuse_small_classes(pool: _Pool, is_train: npt.NDArray[np.bool_], parts: int) -> None:
+    """Raises: DataError, if a class has fewer different pictures than the parts that need one of it."""
+    pictures = {(int(pool.labels[at]), pool.sha256[at]) for at in np.flatnonzero(is_train)}
+    counts = Counter(label for label, _ in pictures)
+    if small := [f"{pool.class_names[label]} ({count})" for label, count in sorted(counts.items()) if count < parts]:
+        hint = f"Each class needs {parts} different pictures or more: add some, or leave these classes out."
+        raise DataError(f"too few pictures to learn from and to judge by: {', '.join(small)}", hint=hint)
 
 
 def _warn_of_classes(pool: _Pool, splits: dict[str, Split]) -> list[str]:
@@ -367,6 +373,27 @@ def _warn_of_classes(pool: _Pool, splits: dict[str, Split]) -> list[str]:
     if max(counts) > 10 * min(counts):
         notes.append("Some classes are over ten times larger than others: consider --class-weights balanced.")
     return notes
+
+
+def _warn_of_copies(pool: _Pool, splits: dict[str, Split]) -> list[str]:
+    """Pictures that are, byte for byte, in training and elsewhere too, or under two classes."""
+    notes = []
+    learned = set(splits["train"].sha256)
+    for part, examples in splits.items():
+        copies = [name for name, digest in zip(examples.names, examples.sha256, strict=True) if digest in learned]
+        if copies and part != "train":
+            notes.append(f"{len(copies)} pictures of the {part} part are in the training part too: {_some(copies)}.")
+    label_of = dict(zip(pool.sha256, pool.labels.tolist(), strict=True))
+    twice = {
+        digest for digest, label in zip(pool.sha256, pool.labels.tolist(), strict=True) if label_of[digest] != label
+    }
+    if names := [name for name, digest in zip(pool.names, pool.sha256, strict=True) if digest in twice]:
+        notes.append(f"{len(twice)} pictures lie under more than one class: {_some(names)}.")
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _rows_of(pool: _Pool, positions: npt.NDArray[np.int64]) -> Split:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Example:
-    """One picture: name is its path inside the source, as it is shown; path is where its bytes are."""
+    """One picture: name is its path inside the source, as `shown`; path is where its bytes are."""
 
     name: str
     path: Path
@@ -37,50 +38,70 @@ class Example:
 
 @dataclass(frozen=True)
 class Found:
-    """examples: sorted by name; left_out: (name, reason) of pictures not read; ignored: other files, by kind."""
+    """examples: sorted by name; left_out: (name, reason) of what is not read; ignored: other files, by kind."""
 
     examples: list[Example]
     left_out: list[tuple[str, str]] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
 
 
+def shown(name: str) -> str:
+    r"""The name as it can be written anywhere: line breaks, terminal codes and bytes that are no text are escaped.
+
+    >>> print(shown("two\nlines \udcff.jpg"))
+    two\nlines \udcff.jpg
+    """
+    return _NOT_SHOWN.sub(lambda found: ascii(found[0])[1:-1], name)
+
+
+_NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 # -- folders -------------------------------------------------------------------------------------------------------
 
 
 def walk(root: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
-    """Every file below a folder as (name, path), sorted by name, and (name, reason) of links that are not followed.
+    """Every file below a folder as (name, path), sorted by name, and (name, reason) of what is no file to be read:
+    links that are not followed, pipes and devices, and empty folders (with "/" behind the name).
 
     Raises: EnvironmentFault, if a folder cannot be read.
     """
     files: list[tuple[str, Path]] = []
-    links: list[tuple[str, str]] = []
-    for folder, entry in _entries(root):
+    aside: list[tuple[str, str]] = []
+    for entry in _entries(root):
         path = Path(entry.path)
         name = path.relative_to(root).as_posix()
-        if entry.is_symlink() and not _stays_inside(path, root, folder):
-            links.append((name, "a symbolic link that leaves the folder, loops or leads nowhere is not followed"))
+        if entry.is_symlink() and not _is_file_inside(path, root):
+            aside.append((name, "a symbolic link to a folder, out of the folder or to nowhere is not followed"))
+        elif entry.is_dir(follow_symlinks=False):
+            aside.append((name + "/", "the folder is empty"))
         elif entry.is_file():
             files.append((name, path))
-    return sorted(files), sorted(links)
+        else:
+            aside.append((name, "it is not a regular file"))
+    return sorted(files), sorted(aside)
 
 
-def _entries(root: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:
-    waiting = [root]
+def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder but the folders that hold something."""
+    waiting: list[os.DirEntry[str] | Path] = [root]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
                 listed = list(entries)
         except OSError as error:
-            raise EnvironmentFault(f"cannot read the folder {folder}: {error.strerror}") from error
+            raise EnvironmentFault(f"cannot read the folder {shown(os.fspath(folder))}: {error.strerror}") from error
+        if not listed and not isinstance(folder, Path):
+            yield folder
         for entry in listed:
             if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
+                waiting.append(entry)
             else:
-                yield folder, entry
+                yield entry
 
 
-def _stays_inside(path: Path, root: Path, folder: Path) -> bool:
+def _is_file_inside(path: Path, root: Path) -> bool:
     """Links to files inside the root are pictures like any other; links to folders are never followed."""
     try:
         target = path.resolve(strict=True)
@@ -89,44 +110,75 @@ def _stays_inside(path: Path, root: Path, folder: Path) -> bool:
     return target.is_file() and target.is_relative_to(root.resolve())
 
 
-def arrange(files: Sequence[tuple[str, Path]], where: str, links: Sequence[tuple[str, str]] = ()) -> Found:
+def arrange(files: Sequence[tuple[str, Path]], where: str, aside: Sequence[tuple[str, str]] = ()) -> Found:
     """Examples from the names of files: CLASS/..., or SPLIT/CLASS/... where the top folders are called like splits.
 
-    Raises: DataError, if no arrangement fits; it says what was found.
+    Raises: DataError, if no arrangement fits, or a class has only pictures of a kind that is not read; it says what
+    was found.
     """
     ignored: Counter[str] = Counter()
-    left_out = list(links)
+    left_out = [(shown(name), reason) for name, reason in aside if not _is_hidden(name)]
     pictures: list[tuple[PurePosixPath, Path]] = []
+    unread: list[PurePosixPath] = []
     for text, path in files:
-        name = PurePosixPath(text)
+        name = PurePosixPath(shown(text))
         suffix = name.suffix.lower()
-        if any(part.startswith(".") or part in {"__MACOSX", "Thumbs.db", "desktop.ini"} for part in name.parts):
+        if _is_hidden(text):
             ignored["hidden or system files"] += 1
         elif suffix in UNREAD_SUFFIXES:
-            left_out.append((text, f"{suffix} pictures are not read; save them as JPEG or PNG"))
+            unread.append(name)
+            left_out.append((str(name), f"{suffix} pictures are not read; save them as JPEG or PNG"))
         elif suffix in IMAGE_SUFFIXES or not suffix:
             pictures.append((name, path))
         else:
             ignored[f"{suffix} files"] += 1
-    wrapper = _wrapper([name.parts for name, _ in pictures])
+    layout = _layout_of([name.parts for name, _ in pictures])
     examples = []
-    tops = {name.parts[wrapper] for name, _ in pictures if len(name.parts) > wrapper + 1}
-    has_splits = (
-        bool(tops)
-        and all(top.lower() in SPLIT_NAMES for top in tops)
-        and any(SPLIT_NAMES[top.lower()] == "train" for top in tops)
-    )
     for name, path in pictures:
-        parts = name.parts[wrapper:]
-        if len(parts) < (3 if has_splits else 2):
-            left_out.append((str(name), "it lies in no class folder"))
-        elif has_splits:
-            examples.append(Example(str(name), path, parts[1], SPLIT_NAMES[parts[0].lower()]))
+        if place := layout.place(name.parts):
+            examples.append(Example(str(name), path, *place))
         else:
-            examples.append(Example(str(name), path, parts[0]))
+            left_out.append((str(name), "it lies in no class folder"))
     if not examples:
-        raise DataError(f"{where} holds no pictures in class folders. {_sight(files)}", hint=LAYOUTS)
-    return Found(sorted(examples, key=lambda example: example.name), left_out, dict(ignored))
+        raise DataError(f"{where} holds no pictures in class folders. {_sight(files, aside)}", hint=LAYOUTS)
+    lost = Counter(place[0] for name in unread if (place := layout.place(name.parts)))
+    for class_name in {example.class_name for example in examples}:
+        del lost[class_name]
+    if lost:
+        counts = ", ".join(f"{class_name} ({count})" for class_name, count in sorted(lost.items()))
+        hint = "Save them as JPEG or PNG, or move these folders elsewhere."
+        raise DataError(f"classes in {where} with pictures of kinds that are not read only: {counts}", hint=hint)
+    return Found(sorted(examples, key=lambda example: example.name), sorted(left_out), dict(ignored))
+
+
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") or part in {"__MACOSX", "Thumbs.db", "desktop.ini"} for part in parts)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """wrapper: how many outer folders hold everything and mean nothing; has_splits: is a split's folder next?"""
+
+    wrapper: int
+    has_splits: bool
+
+    def place(self, parts: tuple[str, ...]) -> tuple[str, str | None] | None:
+        """(class name, split) of a picture; None if it lies in no class folder."""
+        inner = parts[self.wrapper :]
+        if not self.has_splits:
+            return (inner[0], None) if len(inner) >= 2 else None
+        split = SPLIT_NAMES.get(inner[0].lower()) if len(inner) >= 3 else None
+        return (inner[1], split) if split else None
+
+
+def _layout_of(names: Sequence[tuple[str, ...]]) -> _Layout:
+    wrapper = _wrapper(names)
+    tops = {parts[wrapper] for parts in names if len(parts) > wrapper + 1}
+    splits = {SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    # A lone folder called "train" among others may be a class, of railways; beside "test" it is not.
+    is_clear = len(splits) >= 2 or all(top.lower() in SPLIT_NAMES for top in tops)
+    return _Layout(wrapper, "train" in splits and is_clear)
 
 
 LAYOUTS = "Expected: CLASS/picture.jpg, or train/CLASS/..., optionally val/CLASS/... and test/CLASS/..."
@@ -142,10 +194,11 @@ def _wrapper(names: Sequence[tuple[str, ...]]) -> int:
     return depth
 
 
-def _sight(files: Sequence[tuple[str, Path]]) -> str:
-    if not files:
+def _sight(files: Sequence[tuple[str, Path]], aside: Sequence[tuple[str, str]]) -> str:
+    folders = Counter(shown(str(PurePosixPath(name).parent)) for name, _ in files)
+    folders.update({shown(name[:-1]): 0 for name, _ in aside if name.endswith("/")})
+    if not folders:
         return "It is empty."
-    folders = Counter(str(PurePosixPath(name).parent) for name, _ in files)
     return "It holds: " + ", ".join(f"{count} files in {folder}/" for folder, count in folders.most_common(6)) + "."
 
 
@@ -170,26 +223,25 @@ def read_manifest(path: Path, allow_outside: bool = False) -> Found:
         "path": _column(header, PATH_COLUMNS, path),
         "label": _column(header, LABEL_COLUMNS, path),
     }
-    columns |= {name: header.index(name) for name in ("split", "group") if name in header}
+    columns |= {name: _column(header, (name,), path) for name in ("split", "group") if name in header}
     root, wrong = path.parent.resolve(), []
-    examples: dict[str, Example] = {}
+    examples: dict[Path, Example] = {}
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
-        try:
-            example = _example(
-                dict(zip(columns, (cells[at].strip() for at in columns.values()), strict=True)), root, allow_outside
-            )
-        except IndexError:
+        # Cells too many are most often a comma in a name that was not quoted, which shifts all that follows.
+        if len(cells) <= max(columns.values()) or any(cell.strip() for cell in cells[len(header) :]):
             wrong.append(f"line {line}: {len(cells)} cells, the header has {len(header)}")
+            continue
+        try:
+            example = _example({name: cells[at].strip() for name, at in columns.items()}, root, allow_outside)
         except ValueError as error:
             wrong.append(f"line {line}: {error}")
-        else:
-            before = examples.setdefault(example.name, example)
-            if before.class_name != example.class_name:
-                wrong.append(
-                    f"line {line}: {example.name} is '{example.class_name}' here and '{before.class_name}' above"
-                )
+            continue
+        before = examples.setdefault(example.path, example)
+        for here, above in zip(_said_of(example), _said_of(before), strict=True):
+            if here != above:
+                wrong.append(f"line {line}: {example.name} is {here} here and {above} above")
     if wrong:
         more = f"\n  ... and {len(wrong) - 20} more" if len(wrong) > 20 else ""
         raise DataError(f"{path} has {len(wrong)} wrong lines:\n  " + "\n  ".join(wrong[:20]) + more)
@@ -202,14 +254,15 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: byte {error.start}", hint="Save it as UTF-8.") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line} is not UTF-8", hint="Save it as UTF-8.") from None
     except OSError as error:
         raise EnvironmentFault(f"cannot read {path}: {error.strerror}") from error
     if "\0" in text:
         raise DataError(f"{path} holds NUL bytes: it is no CSV")
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     while True:
         try:
             yield reader.line_num + 1, next(reader)
@@ -232,12 +285,24 @@ def _example(cells: dict[str, str], root: Path, allow_outside: bool) -> Example:
         raise ValueError("the path or the label is empty")
     if "\0" in cells["path"]:
         raise ValueError("the path holds a NUL byte")
-    path = (root / cells["path"]).resolve()
+    try:
+        path = (root / cells["path"]).resolve()
+    except (OSError, RuntimeError):  # a link that loops
+        raise ValueError(f"{shown(cells['path'])} leads nowhere") from None
     if not allow_outside and not path.is_relative_to(root):
-        raise ValueError(f"{cells['path']} lies outside {root}; say --allow-outside if that is meant")
+        raise ValueError(f"{shown(cells['path'])} lies outside {root}; say --allow-outside if that is meant")
     split = cells.get("split") or None
     if split and split.lower() not in SPLIT_NAMES:
         raise ValueError(f"there is no split '{split}'; allowed: {', '.join(SPLIT_NAMES)}")
     return Example(
-        cells["path"], path, cells["label"], SPLIT_NAMES[split.lower()] if split else None, cells.get("group") or None
+        shown(cells["path"]),
+        path,
+        shown(cells["label"]),
+        SPLIT_NAMES[split.lower()] if split else None,
+        cells.get("group") or None,
     )
+
+
+def _said_of(example: Example) -> tuple[str, str, str]:
+    split, group = (f"'{word}'" if word else "none" for word in (example.split, example.group))
+    return f"'{example.class_name}'", f"in split {split}", f"in group {group}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import math
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +59,11 @@ def find_idx(folder: Path) -> list[Path]:
 
 
 def read_idx(paths: list[Path], class_names: tuple[str, ...]) -> Arrays:
-    train_pixels, train_labels, test_pixels, test_labels = (parse_idx(_unpacked(path), path) for path in paths)
+    train_pixels, train_labels, test_pixels, test_labels = (
+        parse_idx(_unpacked(path), path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)
+    )
+    _check_labels(train_labels, len(train_pixels), class_names, paths[1])
+    _check_labels(test_labels, len(test_pixels), class_names, paths[3])
     return Arrays(
         train_pixels[..., None],
         train_labels.astype(np.int32),
@@ -66,18 +73,18 @@ def read_idx(paths: list[Path], class_names: tuple[str, ...]) -> Arrays:
     )
 
 
-def parse_idx(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
-    """The array of an IDX file of unsigned bytes.
+def parse_idx(content: bytes, path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
+    """The array of an IDX file of unsigned bytes, of so many dimensions.
 
     Raises: IntegrityError, if the header is another or the length does not fit it.
     Source of the format: the MNIST page of LeCun, Cortes and Burges.
     """
-    if content[:3] != b"\x00\x00\x08":
-        raise IntegrityError(f"{path} is not an IDX file of unsigned bytes", hint="Fetch it again.")
-    dimensions = content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
     start = 4 + 4 * dimensions
-    if len(content) - start != np.prod(shape):
+    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < start:
+        what = f"an IDX file of unsigned bytes in {dimensions} dimensions"
+        raise IntegrityError(f"{path} is not {what}", hint="Fetch it again.")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
+    if len(content) - start != math.prod(shape):
         raise IntegrityError(
             f"{path} should hold {shape} bytes and holds {len(content) - start}", hint="Fetch it again."
         )
@@ -120,22 +127,35 @@ def _cifar_reader(layout: _Cifar) -> Reader:
 
     def read(paths: list[Path], _: tuple[str, ...]) -> Arrays:
         content = _tar_members(paths[0], members) if len(paths) == 1 else [path.read_bytes() for path in paths]
-        names = tuple(content[-1].decode("ascii").split())
-        train_pixels, train_labels = _parse_cifar(b"".join(content[:-2]), layout.label_bytes, paths[0])
-        test_pixels, test_labels = _parse_cifar(content[-2], layout.label_bytes, paths[0])
-        return Arrays(train_pixels, train_labels, test_pixels, test_labels, names)
+        # Of an archive the file to name is the archive itself.
+        where = paths * len(members) if len(paths) == 1 else paths
+        names = _class_names(content[-1], where[-1])
+        parts = [_parse_cifar(*part, layout.label_bytes, names) for part in zip(content[:-1], where[:-1], strict=True)]
+        pixels, labels = [np.concatenate(kind[:-1]) for kind in zip(*parts, strict=True)]
+        return Arrays(pixels, labels, *parts[-1], names)
 
     return Reader(find, read)
 
 
-def _parse_cifar(content: bytes, label_bytes: int, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def _class_names(content: bytes, path: Path) -> tuple[str, ...]:
+    names = tuple(content.decode("ascii", "replace").split())
+    if len(names) < 2 or not all(name.isascii() for name in names):
+        raise IntegrityError(f"{path} does not hold the names of classes", hint="Fetch it again.")
+    return names
+
+
+def _parse_cifar(
+    content: bytes, path: Path, label_bytes: int, names: Sequence[str]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     row = label_bytes + 3072
     if not content or len(content) % row:
         raise IntegrityError(f"{path} does not hold whole CIFAR rows of {row} bytes", hint="Fetch it again.")
     rows = np.frombuffer(content, np.uint8).reshape(-1, row)
     planes = rows[:, label_bytes:].reshape(-1, 3, 32, 32)
     # The last label byte is the fine label of CIFAR-100, and the only one of CIFAR-10.
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), rows[:, label_bytes - 1].astype(np.int32)
+    labels = rows[:, label_bytes - 1].astype(np.int32)
+    _check_labels(labels, len(planes), names, path)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
 
 
 def _tar_members(archive: Path, names: Sequence[str]) -> list[bytes]:
@@ -148,7 +168,10 @@ def _tar_members(archive: Path, names: Sequence[str]) -> list[bytes]:
                 if name in names and member.isreg() and member.size < 1 << 28:
                     file = tar.extractfile(member)
                     found[name] = file.read() if file else b""
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+            # The checksum of a .gz or .xz stands behind the last member.
+            while tar.fileobj and tar.fileobj.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise IntegrityError(f"{archive} cannot be unpacked: {error}", hint="Fetch it again.") from error
     if missing := [name for name in names if name not in found]:
         raise IntegrityError(f"{archive} lacks {', '.join(missing)}", hint="Fetch it again.")
@@ -176,10 +199,12 @@ def read_npz(path: Path) -> Arrays:
     Raises: DataError, if an array is missing or has another shape or dtype than images and labels have.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open that turns out to be no zip.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test") if name in file}
             held = list(file)
-    except (OSError, ValueError, EOFError) as error:
+    # A single array under this name has no `with`: TypeError. Sizes that a header invents: MemoryError.
+    except (OSError, ValueError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read as an .npz of plain arrays: {error}") from None
     missing = [name for name in ("x_train", "y_train") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):
@@ -191,6 +216,8 @@ def read_npz(path: Path) -> Arrays:
     shapes = {arrays[name].shape[1:] for name in arrays if name.startswith("x_")}
     if len(shapes) > 1:
         raise DataError(f"{path}: x_train and x_test hold images of different shapes: {shapes}")
+    if len({arrays[name].dtype.kind == "U" for name in arrays if name.startswith("y_")}) > 1:
+        raise DataError(f"{path}: the labels of one part are words, those of the other are numbers")
     names = np.unique(np.concatenate([arrays[name] for name in arrays if name.startswith("y_")]))
     labels = {name: np.searchsorted(names, arrays[name]).astype(np.int32) for name in arrays if name.startswith("y_")}
     return Arrays(
@@ -228,6 +255,15 @@ def _checked_labels(labels: npt.NDArray[np.generic], count: int, where: str) -> 
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _check_labels(labels: npt.NDArray[np.integer[Any]], count: int, names: Sequence[str], path: Path) -> None:
+    if len(labels) != count or (count and labels.max() >= len(names)):
+        most = labels.max(initial=0)
+        raise IntegrityError(
+            f"{path} holds {len(labels)} labels up to {most}, for {count} images of {len(names)} classes",
+            hint="Fetch it again.",
+        )
 
 
 def _unpacked(path: Path) -> bytes:

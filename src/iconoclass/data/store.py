@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from iconoclass.files import cache_folder, sha256_of, write_json
 
-VERSION = 1  # of what is stored; raised when decoding or resizing changes what comes out
+VERSION = 2  # of what is stored; raised when decoding or resizing changes what comes out
 
 Array = npt.NDArray[Any]
 
@@ -29,17 +29,19 @@ def stored(key: str, make: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, 
 
     make: writes `NAME.npy` files into the folder that it is given, and returns facts for JSON.
     Returns: arrays by name, mapped read-only, and the facts. What was half written by a killed process is never seen:
-    the folder gets its name when all of it is there.
+    the folder gets its name when all of it is there. What was damaged since is seen by its digest, and made anew.
     """
     folder = cache_folder("pixels") / key
     try:
         return _opened(folder)
-    except (OSError, ValueError, EOFError):  # not there, or damaged
+    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
         shutil.rmtree(folder, ignore_errors=True)
     staging = folder.with_name(f".{key}.{secrets.token_hex(4)}")
     staging.mkdir()
     try:
-        write_json(staging / "facts.json", make(staging))
+        facts = make(staging)
+        digests = {path.stem: sha256_of(path) for path in staging.glob("*.npy")}
+        write_json(staging / "facts.json", {"facts": facts, "sha256": digests})
         try:
             staging.rename(folder)
         except OSError:
@@ -52,5 +54,8 @@ def stored(key: str, make: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, 
 
 
 def _opened(folder: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}, facts
+    kept = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    paths = {name: folder / f"{name}.npy" for name in kept["sha256"]}
+    if any(sha256_of(path) != kept["sha256"][name] for name, path in paths.items()):
+        raise ValueError(f"{folder} is damaged")
+    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}, kept["facts"]

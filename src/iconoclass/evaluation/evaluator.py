@@ -15,16 +15,20 @@ TRAIN_SAMPLE = 10_000
 
 
 def evaluate(
-    run: Run | Path | str, *, dataset: Dataset | None = None, tell: Callable[[str], None] | None = None
+    run: Run | Path | str,
+    *,
+    dataset: Dataset | None = None,
+    offline: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> Report:
     """Judge a run on test, validation and train (a sample of at most 10,000), and write it into the run's folder.
 
-    dataset: the run's own, if it is at hand; else it is opened again.
+    dataset: the run's own, if it is at hand; else it is opened again, without a connection if offline.
     Raises: RunError, if there is nothing to judge; DataError, if the pictures are no longer those of the run.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     predictor = Predictor.load(run.path)
-    dataset = dataset or open_dataset(run.config.data)
+    dataset = dataset or open_dataset(run.config.data, offline=offline)
     if dataset.fingerprint != run.dataset["fingerprint"]:
         raise DataError(
             f"the pictures of {dataset.config.source} are not those that {run.name} was trained on",

@@ -42,7 +42,8 @@ def wilson(hits: int, trials: int) -> Estimate:
     share, z2 = hits / trials, Z_95**2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z_95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    # At 0 and 1 rounding must not push the end of the interval past the value.
+    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
 # -- one number for all examples -----------------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def loss(labels: Labels, probabilities: Probabilities) -> Estimate:
     if not len(labels):
         return NOT_AVAILABLE
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return Estimate(float(-np.log(np.maximum(true, 1e-7)).mean()))
+    return Estimate(float(-np.log(np.maximum(true, 1e-7)).mean()) + 0.0)  # + 0.0: never -0.0
 
 
 def averaged(of: str, weighted: bool) -> Callable[[Labels, Probabilities], Estimate]:

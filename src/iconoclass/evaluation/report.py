@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.evaluation.metrics import score
+from iconoclass.files import printable
 from iconoclass.run import Run
 
 if TYPE_CHECKING:
@@ -85,7 +88,7 @@ class Report:
         test, names, note = self.judged["test"], self.dataset.class_names, self._note
         matrix = np.array(self.metrics["test"]["confusion_matrix"])
         if self.run.history:
-            yield "curves", plots.curves(self.run.history, note=note)
+            yield "curves", plots.curves(self.run.history, note=self._note_on_curves)
         yield "confusion_matrix", plots.confusion_matrix(matrix, names, normalised=False, note=note)
         yield "confusion_matrix_normalised", plots.confusion_matrix(matrix, names, normalised=True, note=note)
         yield "predictions", self._grid(_spread(len(test.split), 40), "Test pictures and what they were taken for")
@@ -117,6 +120,16 @@ class Report:
     def _note(self) -> str:
         return OPTIMISTIC if self.dataset.validates_on_test else ""
 
+    @property
+    def _note_on_curves(self) -> str:
+        """Why the training curves are not those of the kept weights on plain pictures, where they are not."""
+        config = self.run.config
+        is_mixed = config.augment.mixup or config.augment.cutmix
+        soft = "loss of smoothed or mixed labels" if config.training.label_smoothing or is_mixed else ""
+        changed = "on augmented pictures" if any(strength for _, strength in config.augment) else ""
+        training = ", ".join(filter(None, (changed, soft)))
+        return "; ".join(filter(None, (f"training: {training}" if training else "", self._note)))
+
     def _header(self) -> list[str]:
         return ["split", "image", "true", "predicted", "confidence", *self.dataset.class_names]
 
@@ -147,7 +160,9 @@ class Report:
     def _grid(self, positions: npt.NDArray[np.integer[Any]], title: str, subtitle: str = "") -> Figure:
         from iconoclass.evaluation import plots
 
-        return plots.predictions_grid(*self._cases(positions), self.dataset.class_names, title, subtitle or self._note)
+        note = f"{self._note[:1].upper()}{self._note[1:]}"
+        subtitle = " ".join(filter(None, (subtitle, note and f"{note}.")))
+        return plots.predictions_grid(*self._cases(positions), self.dataset.class_names, title, subtitle)
 
 
 def _spread(count: int, at_most: int) -> npt.NDArray[np.int64]:
@@ -165,26 +180,39 @@ def _few_of_each(split: Split, classes: int, of_each: int) -> npt.NDArray[np.int
 
 # -- the table -----------------------------------------------------------------------------------------------------
 
+# Makes the intervals step back where the terminal can; takes text and gives text.
+Style = Callable[[str], str]
 
-def summary(run: Run) -> str:
+LABEL, CELL = 18, 17  # columns; a cell is `100.0% 99.0-100.0`
+_ROWS = {
+    "accuracy": "accuracy",
+    "top_3_accuracy": "top 3 accuracy",
+    "top_5_accuracy": "top 5 accuracy",
+    "f1_macro": "F1, macro",
+    "loss": "loss",
+}
+
+
+def summary(run: Run, quiet: Style = str) -> str:
     """The table of a run that has been judged, and how long its training took from start to judged model."""
-    lines = [table(run.metrics)]
+    lines = [table(run.metrics, quiet)]
     if run.is_complete:
-        lines.append(f"{run.summary['seconds']:.0f} s from start to judged model")
+        lines.append(f"\n{run.summary['seconds']:.0f} s from start to judged model")
     return "\n".join(lines)
 
 
-def table(metrics: Mapping[str, Any]) -> str:
-    """What metrics.json says, as plain text of at most 80 columns."""
-    lines = [f"{'':<22}" + "".join(f"{name:>18}" for name in metrics)]
-    for metric in ("accuracy", "top_3_accuracy", "top_5_accuracy", "loss", "f1_macro"):
+def table(metrics: Mapping[str, Any], quiet: Style = str) -> str:
+    """What metrics.json says, as plain text of at most 80 columns. quiet: what is done to the intervals' text."""
+    titles = [f"{name}{'*' if 'note' in part else ''}" for name, part in metrics.items()]
+    lines = [_line("", *(f" {title}" for title in titles))]
+    for metric, label in _ROWS.items():
         if metric in metrics["test"]:
-            cells = (f"{_cell(metric, part[metric]):>18}" for part in metrics.values())
-            lines.append(f"{metric.replace('_', ' '):<22}" + "".join(cells))
-    lines.append(f"{'examples':<22}" + "".join(f"{part['examples']:>18,}" for part in metrics.values()))
-    lines += ["", *_class_lines(metrics["test"]["per_class"])]
-    lines += [f"\n{remark}" for remark in _remarks(metrics)]
-    return "\n".join(lines)
+            number = _share if metric != "loss" else _loss
+            lines.append(_line(label, *(number(part[metric], quiet) for part in metrics.values())))
+    lines.append(_line("examples", *(f"{part['examples']:>6,}" for part in metrics.values())))
+    lines += ["", *_class_lines(metrics["test"]["per_class"], quiet)]
+    remarks = _remarks(metrics)
+    return "\n".join(line.rstrip() for line in (*lines, *([""] if remarks else []), *remarks))
 
 
 def _remarks(metrics: Mapping[str, Any]) -> list[str]:
@@ -195,38 +223,54 @@ def _remarks(metrics: Mapping[str, Any]) -> list[str]:
         if "sampled_from" in part
     ]
     notes = {part["note"] for part in metrics.values() if "note" in part}
-    return remarks + [f"Note: {note}." for note in sorted(notes)]
+    return remarks + [f"* {note[0].upper()}{note[1:]}." for note in sorted(notes)]
 
 
-def _class_lines(rows: Mapping[str, Any]) -> list[str]:
+def _class_lines(rows: Mapping[str, Any], quiet: Style) -> list[str]:
     """Precision, recall and F1 of every class on the test part; of the 20 weakest where there are more."""
     order = list(rows)
     if len(order) > 20:
         order = sorted(order, key=lambda name: rows[name]["f1"]["value"] or 0.0)[:20]
-    title = "test, by class" if len(order) == len(rows) else "test, 20 weakest"
-    lines = [f"{title:<22}{'precision':>12}{'recall':>12}{'95 % interval':>17}{'F1':>8}{'n':>8}"]
+    title = "test, by class" if len(order) == len(rows) else f"20 weakest of {len(rows)}"
+    lines = [_line(title, " precision", " recall") + f"  {'F1':>6} {'n':>6}"]
     for name in order:
-        row, recall = rows[name], rows[name]["recall"]
-        interval = f"{recall['low']:.1%}-{recall['high']:.1%}" if recall["value"] is not None else "n/a"
-        lines.append(
-            f"{_cut(name, 22):<22}{_percent(row['precision']['value']):>12}{_percent(recall['value']):>12}"
-            f"{interval:>17}{_percent(row['f1']['value']):>8}{row['support']:>8}"
-        )
+        row = rows[name]
+        numbers = [_share(row[metric], quiet) for metric in ("precision", "recall")]
+        lines.append(_line(_cut(name, LABEL), *numbers) + f"  {_percent(row['f1']['value']):>6} {row['support']:>6,}")
     return lines
 
 
-def _cell(metric: str, estimate: Mapping[str, float | None]) -> str:
-    if estimate["value"] is None:
-        return "n/a"
-    if metric == "loss":
-        return f"{estimate['value']:.4f}"
-    interval = f" {estimate['low']:.1%}"[:-1] + f"-{estimate['high']:.1%}"[:-1] if "low" in estimate else ""
-    return _percent(estimate["value"]) + interval
+def _line(label: str, *cells: str) -> str:
+    text = label + " " * (LABEL - _columns(label))
+    text += "".join("  " + cell + " " * (CELL - _columns(cell)) for cell in cells)
+    return text
+
+
+def _share(estimate: Mapping[str, float | None], quiet: Style) -> str:
+    text = f"{_percent(estimate['value']):>6}"
+    low, high = estimate.get("low"), estimate.get("high")
+    return text if low is None or high is None else f"{text} {quiet(f'{100 * low:.1f}-{100 * high:.1f}')}"
+
+
+def _loss(estimate: Mapping[str, float | None], quiet: Style) -> str:
+    return f"{'n/a' if estimate['value'] is None else format(estimate['value'], '.3f'):>6}"
 
 
 def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.1%}"
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) < width else text[: width - 2] + "…"
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for Chinese signs, none for accents and colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def _cut(text: str, columns: int) -> str:
+    text = printable(text)
+    if _columns(text) <= columns:
+        return text
+    while _columns(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"

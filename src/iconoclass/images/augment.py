@@ -35,7 +35,9 @@ class Draws:
         """float64 (batch,) in [0, 1); the same in all epochs if not every_epoch."""
         epoch = self.epoch + 1 if every_epoch else 0
         state = np.array(_mixed(_mixed(self.seed ^ zlib.crc32(purpose.encode()) << 32) ^ epoch), np.uint64)
-        return _mix(state ^ _mix(self.indices.astype(np.uint64) + _GOLDEN)).astype(np.float64) / 2.0**64
+        bits = _mix(state ^ _mix(self.indices.astype(np.uint64) + _GOLDEN))
+        # As many bits as a float64 holds: rounded from 64, the largest would become 1.
+        return (bits >> np.uint64(11)).astype(np.float64) / 2.0**53
 
     def between(self, purpose: str, low: float, high: float) -> npt.NDArray[np.float64]:
         return low + (high - low) * self.uniform(purpose)

@@ -25,10 +25,16 @@ class Entry:
     recipe: str
 
     @property
-    def options(self) -> list[str]:
-        """What can be chosen about it: width, dropout."""
+    def defaults(self) -> dict[str, Any]:
+        """What can be chosen about it, width or dropout, and what it is unless it is chosen."""
         parameters = inspect.signature(self.build).parameters.values()
-        return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        return {
+            parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+        }
+
+    @property
+    def options(self) -> list[str]:
+        return list(self.defaults)
 
 
 def build(name: str, shape: Shape, classes: int, *, precision: str = "float32", **options: Any) -> Any:

@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from iconoclass.errors import DataError, ImageError, ImageShapeError
+from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError
 from iconoclass.images.decode import decode
 from iconoclass.images.resize import resize
 from iconoclass.prediction.runtimes import Runtime, open_model
 from iconoclass.run import Run
 
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+
+_FOREIGN = "It is not the model that this run wrote."
 
 BATCH = 256  # images asked about at once: enough to keep the processor busy, little enough for any memory
 
@@ -68,7 +70,24 @@ class Predictor:
         run = Run.open(path)
         height, width = run.dataset["image_size"]
         shape = (height, width, run.dataset["channels"])
-        return cls(open_model(run.model_path), run.class_names, shape, run.dataset["resize"])
+        predictor = cls(open_model(run.model_path), run.class_names, shape, run.dataset["resize"])
+        predictor._try(run.model_path)
+        return predictor
+
+    def _try(self, path: Path) -> None:
+        """Ask about a blank picture: a model that is not this run's, or that holds NaN, is found out here.
+
+        Raises: IntegrityError.
+        """
+        try:
+            [row] = self._runtime(np.zeros((1, *self.image_shape), np.uint8))
+        except ValueError as error:
+            raise IntegrityError(f"{path} does not take images of {self.image_shape}", hint=_FOREIGN) from error
+        if row.shape != (len(self.class_names),):
+            what = f"{path} answers for {row.size} classes, where the run has {len(self.class_names)}"
+            raise IntegrityError(what, hint=_FOREIGN)
+        if not np.isfinite(row).all():
+            raise IntegrityError(f"{path} answers NaN", hint="Its weights are damaged: train again.")
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Probability that each image is of each class.
@@ -150,6 +169,9 @@ def _file_of(image: Any) -> Path | bytes:
     if isinstance(image, np.ndarray):
         image = _picture_of(image)
     if isinstance(image, Image.Image):
+        if image.mode in {"F", "I"}:
+            hint = "Give the file itself, or its pixels as uint8."
+            raise ImageShapeError(f"a PIL image of mode {image.mode} does not say its range", hint=hint)
         file = io.BytesIO()
         plain = image if image.mode in {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"} else image.convert("RGB")
         plain.save(file, "PNG", compress_level=0, exif=image.getexif())

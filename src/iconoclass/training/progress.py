@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Now:
@@ -58,7 +60,8 @@ class Live(Listener):
 
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16, complete_style="default", finished_style="default"),
+            # Narrow enough that the terminal's own ^C does not break the line, which could then not be taken back.
+            BarColumn(bar_width=10, complete_style="default", finished_style="default"),
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
@@ -93,15 +96,22 @@ class TensorBoard(Listener):
         import tensorflow
 
         self.summary = tensorflow.summary
+        # What tensorflow.summary.scalar writes; but that is in the package tensorboard, which showing needs and writing
+        # does not.
+        kind = tensorflow.compat.v1.SummaryMetadata
+        self.metadata = kind(plugin_data=kind.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR")
         self.writers = {part: self.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")}
 
     def ends_epoch(self, row: Mapping[str, float], now: Now) -> None:
         for part, prefix in (("train", ""), ("validation", "val_")):
             with self.writers[part].as_default(step=int(row["epoch"])):
                 for name in ("loss", "accuracy"):
-                    self.summary.scalar(f"epoch_{name}", row[prefix + name])
+                    self._write(f"epoch_{name}", row[prefix + name])
                 if part == "train":
-                    self.summary.scalar("epoch_learning_rate", row["learning_rate"])
+                    self._write("epoch_learning_rate", row["learning_rate"])
+
+    def _write(self, name: str, value: float) -> None:
+        self.summary.write(name, np.float32(value), metadata=self.metadata)
 
     def ends(self) -> None:
         for writer in self.writers.values():
@@ -135,7 +145,7 @@ def describe(row: Mapping[str, float], now: Now) -> str:
     """The row of an epoch as one line of at most 80 columns."""
     return (
         f"epoch {now.epoch:>{len(str(now.epochs))}}/{now.epochs}  loss {row['loss']:.3f}  train {row['accuracy']:6.1%}"
-        f"  validation {row['val_accuracy']:6.1%}  {now.images_per_s:,.0f} img/s"
+        f"  validation {row['val_accuracy']:6.1%}  {now.images_per_s:>7,.0f} img/s"
     )
 
 

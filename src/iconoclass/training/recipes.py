@@ -29,7 +29,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
     chosen |= {name: value for name, value in dataset.config if value is not None}
     if chosen.get("precision") == "auto":
         del chosen["precision"]
-    whole = Config.of(**{**NO_AUGMENTATION, **defaults, **chosen, "model": model, "recipe": recipe})
+    whole = Config.of(**{**NO_AUGMENTATION, **entry.defaults, **defaults, **chosen, "model": model, "recipe": recipe})
     _refuse_what_has_no_effect(config, whole)
     return whole
 

@@ -52,13 +52,20 @@ def train(dataset: Dataset, config: Config, run: Run, listener: Listener) -> Lea
 
     config: with nothing left open (`recipes.complete`).
     Returns: the learner; `is_stopped` says that it was Ctrl-C.
-    Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there.
+    Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there and, if an
+    epoch had ended well, its best weights.
     """
     learner = prepare(dataset, config, listener)
     listener.begins(config.training.epochs or 1, len(learner.batches))
     try:
         with _ctrl_c() as is_asked_to_stop:
             fit(learner, run, is_asked_to_stop)
+    except DivergedError:
+        # What was learned before it is not lost; the weights as they are now are of no use.
+        if learner.best:
+            learner.model.set_weights(learner.best)
+            keep(learner, dataset, run)
+        raise
     finally:
         listener.ends()
     keep(learner, dataset, run)
@@ -103,7 +110,8 @@ def fit(learner: Learner, run: Run, is_asked_to_stop: Callable[[], bool]) -> Non
         if now is None:
             learner.is_stopped = True
             return
-        weights = learner.average.weights if learner.average else learner.model.get_weights()
+        # There is no average yet after an epoch of fewer than Average.EVERY steps.
+        weights = (learner.average and learner.average.weights) or learner.model.get_weights()
         row = {
             "epoch": epoch + 1,
             "seconds": round(time.monotonic() - started, 3),
@@ -112,6 +120,9 @@ def fit(learner: Learner, run: Run, is_asked_to_stop: Callable[[], bool]) -> Non
             **_judge(learner.model, weights, learner.validation),
             "learning_rate": float(learner.optimizer.learning_rate),
         }
+        if not math.isfinite(row["val_loss"]):
+            # The last step of the epoch spoilt the weights after its own loss had been taken.
+            raise _diverged(learner, epoch, now.step, row["val_loss"])
         learner.history.append(row)
         run.write_history(learner.history)
         learner.listener.ends_epoch(row, now)

@@ -1,0 +1,134 @@
+"""A recipe decides what was left open, never what was chosen, and nothing is asked for in vain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import iconoclass as ic
+from iconoclass.config import AugmentConfig, Config
+from iconoclass.data.dataset import Dataset, Split
+from iconoclass.errors import UsageError
+from iconoclass.models.catalog import MODELS
+from iconoclass.training.optimizers import OPTIMIZERS, SCHEDULES
+from iconoclass.training.recipes import RECIPES, complete
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return ic.load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def things() -> Dataset:
+    """200 pictures of cats and dogs, as far as a recipe can tell."""
+    pixels = np.zeros((200, 8, 8, 3), np.uint8)
+    parts = {"train": range(160), "validation": range(160, 180), "test": range(180, 200)}
+    splits = {
+        name: Split(
+            pixels,
+            np.array(rows),
+            np.array(rows, np.int32) % 2,
+            [str(row) for row in rows],
+            ["0" * 64 for _ in rows],
+            ["" for _ in rows],
+        )
+        for name, rows in parts.items()
+    }
+    config = Config.of(source="things", image_size=8, color="rgb").data
+    return Dataset(config, "things", ["cat", "dog"], **splits, has_mirror_images=True)
+
+
+def completed(dataset: Dataset, **settings: Any) -> Config:
+    return complete(Config.of(source="digits", **settings), dataset)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_recipes_leave_nothing_open(recipe: str, model: str, optimizer: str, digits: Dataset) -> None:
+    whole = completed(digits, recipe=recipe, model=model, optimizer=optimizer)
+    without_meaning = {"momentum"} - ({"momentum"} if optimizer == "sgd" else set())
+    without_meaning |= {"width", "dropout"} - set(MODELS[model].options)
+    assert {name for name, value in whole.flat().items() if value is None} == without_meaning
+    assert whole.training.precision != "auto"
+    assert whole.training.recipe == recipe
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_is_complete_is_completed_to_itself(recipe: str, digits: Dataset) -> None:
+    """So a run's config.toml repeats it."""
+    whole = completed(digits, recipe=recipe, model="convnet")
+    assert complete(whole, digits) == whole
+
+
+CHOSEN: dict[str, Any] = {
+    **{"epochs": 3, "batch_size": 17, "lr": 0.0625, "weight_decay": 0.03125, "schedule": "cosine"},
+    **{"label_smoothing": 0.0625, "average": 0.5, "patience": 9, "precision": "float32", "seed": 5, "dropout": 0.375},
+    **dict.fromkeys(AugmentConfig.model_fields, 0.25),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", CHOSEN)
+def test_what_the_user_sets_stays_set(name: str, recipe: str, digits: Dataset) -> None:
+    assert completed(digits, recipe=recipe, model="convnet", **{name: CHOSEN[name]}).flat()[name] == CHOSEN[name]
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "label_smoothing", "average", "patience", "shift", "flip", "dropout"])
+def test_0_is_a_choice_too(name: str, things: Dataset) -> None:
+    assert completed(things, recipe="fast", model="convnet", **{name: 0}).flat()[name] == 0
+
+
+def test_digits_and_text_are_not_mirrored_unless_that_is_asked_for(digits: Dataset, things: Dataset) -> None:
+    assert completed(things, recipe="fast").augment.flip == 0.5
+    assert completed(digits, recipe="fast").augment.flip == 0
+    assert completed(digits, recipe="fast", flip=0.5).augment.flip == 0.5
+
+
+def test_the_textbook_changes_no_picture(things: Dataset) -> None:
+    assert set(completed(things, recipe="textbook").augment.model_dump().values()) == {0}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_is_trained_by_its_own_recipe_unless_another_is_named(model: str, digits: Dataset) -> None:
+    assert completed(digits, model=model).training.recipe == MODELS[model].recipe
+    assert completed(digits, model=model, recipe="textbook").training.recipe == "textbook"
+
+
+def test_small_sets_get_more_epochs_and_smaller_batches(digits: Dataset, things: Dataset) -> None:
+    few, more = completed(things).training, completed(digits).training
+    assert (few.epochs, few.batch_size) == (100, 16)
+    assert (more.epochs, more.batch_size) == (100, 80)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"momentum": 0.9, "optimizer": "adam"}, "momentum has no effect with adam"),
+        ({"momentum": 0.9, "model": "mlp"}, "momentum has no effect with adam"),
+        ({"width": 8, "model": "mlp"}, "the model 'mlp' has no width"),
+        ({"optimizer": "sdg"}, "Did you mean 'sgd'"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"recipe": "fats"}, "Did you mean 'fast'"),
+        ({"model": "convnet3"}, "Did you mean 'convnet-3'"),
+    ],
+)
+def test_what_would_have_no_effect_or_is_unknown_is_refused(
+    settings: dict[str, Any], complaint: str, digits: Dataset
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        completed(digits, **settings)
+
+
+def test_all_that_would_have_no_effect_is_named_at_once(digits: Dataset) -> None:
+    with pytest.raises(UsageError, match="momentum") as caught:
+        completed(digits, momentum=0.9, width=8, model="mlp")
+    assert "no width" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_can_be_chosen(name: str, digits: Dataset) -> None:
+    assert completed(digits, schedule=name).training.schedule == name
