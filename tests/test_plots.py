@@ -492,6 +492,8 @@ def test_a_saved_picture_has_the_size_of_the_paper_whatever_the_user_has_set(tmp
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_a_folder_that_is_not_there_is_a_fault_with_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match="the folder does not exist"):
-        plots.save(plots.curves([]), tmp_path / "gone" / "curves.png")
+def test_the_folder_of_a_plot_is_made_and_one_that_cannot_be_made_is_a_fault_with_a_hint(tmp_path: Path) -> None:
+    assert plots.save(plots.curves([]), tmp_path / "new" / "curves.png").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match="cannot make the folder"):
+        plots.save(plots.curves([]), tmp_path / "file" / "curves.png")

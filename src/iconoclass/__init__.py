@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from iconoclass.errors import IconoclassError
     from iconoclass.evaluation.evaluator import evaluate
     from iconoclass.evaluation.report import Report
-    from iconoclass.pipeline import train
+    from iconoclass.pipeline import preview, train
     from iconoclass.prediction.predictor import Prediction, Predictor
     from iconoclass.run import Run
 
@@ -35,6 +35,7 @@ _PUBLIC = {
     "Split": "iconoclass.data.dataset",
     "evaluate": "iconoclass.evaluation.evaluator",
     "load_dataset": "iconoclass.data.dataset",
+    "preview": "iconoclass.pipeline",
     "train": "iconoclass.pipeline",
 }
 
@@ -49,6 +50,7 @@ __all__ = [
     "Split",
     "evaluate",
     "load_dataset",
+    "preview",
     "train",
 ]
 

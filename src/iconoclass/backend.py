@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import platform
 import sys
@@ -58,6 +59,9 @@ def _import_backend() -> str:
         with quiet:
             importlib.import_module(name)
             importlib.import_module("keras")
+        if name == "tensorflow":
+            # Its advice on retracing is for those who write graphs; a user of ours can do nothing with it.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
     except ImportError as error:
         hint = f"pip install '{BACKENDS[name]}'"
         raise EnvironmentFault(f"the backend {name} cannot be imported: {error}", hint=hint) from error

@@ -188,7 +188,7 @@ def preview(data: Dataset | Path | str, *, images: int = 8, offline: bool = Fals
     on = {name: strength for name, strength in config.augment if strength}
     rows = [("original", pixels)]
     for name in [*AUGMENTATIONS, *MIXES]:
-        text = f"{name} {on[name]:g}" if name in on else f"{name} (off; here {USUAL[name]:g})"
+        text = f"{name}\n{on[name]:g}" if name in on else f"{name}\noff; here {USUAL[name]:g}"
         rows.append((text, changed({name: on.get(name, USUAL[name])})))
     rows.append(("all that are on", changed(on)))
     subtitle = f"Recipe {config.training.recipe}, first epoch, seed {config.training.seed}"

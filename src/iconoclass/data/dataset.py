@@ -138,6 +138,8 @@ class Dataset:
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
         parts = ", ".join(f"{len(part)} {name}" for name, part in self.splits.items())
+        if self.validates_on_test:
+            parts = f"{len(self.train)} train, {len(self.test)} test, also used to validate"
         size = f"{height} x {width} {'grey' if channels == 1 else 'colour'}"
         return f"Dataset({self.name}: {parts}; {len(self.class_names)} classes; {size})"
 

@@ -25,7 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from iconoclass.files import writing
+from iconoclass.files import make_folder, writing
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.integer[Any]]
@@ -60,6 +60,7 @@ def save(figure: Figure, path: Path) -> Path:
 
     Raises: EnvironmentFault, if the disk is full or the folder cannot be written.
     """
+    make_folder(path.parent)
     with matplotlib.style.context(_style()), writing(path) as temporary:
         figure.savefig(temporary)
     return path
