@@ -74,8 +74,14 @@ def _look(found: Found, config: DataConfig, where: str, tell: Tell | None) -> Ch
     if not opened:
         _refuse_if_too_bad(found, bad, config.max_bad, where)
     rows, files = [row for row, _, _ in opened], [(path, digest) for _, path, digest in opened]
-    key = key_of("pictures", [digest for _, digest in files], config.image_size, config.resize, config.color)
-    arrays, facts = stored(key, lambda folder: _decode_all(files, config, folder, tell))
+    digests = [digest for _, digest in files]
+    # Two looks, each kept: the second one by what the first has decided, so that a run which names the size finds it.
+    _, seen = stored(key_of("headers", digests), lambda _: _measure(files, tell))
+    height, width = config.image_size or seen["image_size"]
+    channels = {"grey": 1, "rgb": 3}.get(config.color or "", seen["channels"])
+    shape = (height, width, channels)
+    key = key_of("pictures", digests, shape, config.resize)
+    arrays, facts = stored(key, lambda folder: _decode_all(files, shape, config.resize, folder, tell))
     bad |= {rows[at]: Refusal(code, reason) for at, code, reason in facts["bad"]}
     _refuse_if_too_bad(found, bad, config.max_bad, where)
     kept = [(at, row) for at, row in enumerate(rows) if row not in bad]
@@ -84,21 +90,27 @@ def _look(found: Found, config: DataConfig, where: str, tell: Tell | None) -> Ch
         pixels=arrays["pixels"],
         rows=np.array([at for at, _ in kept], np.int64),
         sha256=[files[at][1] for at, _ in kept],
-        findings=_findings(found, bad, facts),
+        findings=_findings(found, bad, seen["pictures"]),
     )
 
 
-def _decode_all(files: Sequence[File], config: DataConfig, folder: Path, tell: Tell | None) -> dict[str, Any]:
+def _measure(files: Sequence[File], tell: Tell | None) -> dict[str, Any]:
+    """What the headers say: the size and the channels that suit all pictures, and their formats, modes and sizes."""
+    headers = [header for header in _over_all(_header, files, "Looking at", tell) if header]
+    channels = 1 if all(header.is_grey for header in headers) else 3
+    return {"image_size": _natural_size(headers), "channels": channels, "pictures": _picture_facts(headers)}
+
+
+def _decode_all(
+    files: Sequence[File], shape: tuple[int, int, int], how: str, folder: Path, tell: Tell | None
+) -> dict[str, Any]:
     bad: list[tuple[int, str, str]] = []
-    good = [header for header in _over_all(_header, files, "Looking at", tell) if header]
-    channels = {"grey": 1, "rgb": 3}.get(config.color or "", 1 if all(header.is_grey for header in good) else 3)
-    height, width = config.image_size or _natural_size(good)
+    height, width, channels = shape
 
     def read(path: Path) -> Array:
-        return resize(decode(path, channels), height, width, config.resize)
+        return resize(decode(path, channels), height, width, how)
 
-    shape = (len(files), height, width, channels)
-    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), *shape))
     for row, result in enumerate(_each(_or_refusal(read), files, "Decoding", tell)):
         if isinstance(result, Refusal):
             bad.append((row, *result))
@@ -106,7 +118,7 @@ def _decode_all(files: Sequence[File], config: DataConfig, folder: Path, tell: T
             pixels[row] = result
     pixels.flush()
     del pixels  # Windows does not rename a folder that holds a mapped file
-    return {"bad": bad, "pictures": _picture_facts(good), "image_size": [height, width]}
+    return {"bad": bad}
 
 
 def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
@@ -131,7 +143,7 @@ def _picture_facts(headers: Sequence[Header]) -> dict[str, Any]:
     }
 
 
-def _findings(found: Found, bad: dict[int, Refusal], facts: dict[str, Any]) -> dict[str, Any]:
+def _findings(found: Found, bad: dict[int, Refusal], pictures: dict[str, Any]) -> dict[str, Any]:
     """What check.json says. Names come from this look, not from the cache, which knows content only."""
     unreadable = [
         {"image": found.examples[row].name, "code": refusal.code, "reason": refusal.reason}
@@ -144,7 +156,7 @@ def _findings(found: Found, bad: dict[int, Refusal], facts: dict[str, Any]) -> d
         "unreadable": unreadable,
         "left_out": [{"image": name, "reason": reason} for name, reason in found.left_out],
         "ignored": found.ignored,
-        **facts["pictures"],
+        **pictures,
     }
 
 

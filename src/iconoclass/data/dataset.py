@@ -253,20 +253,19 @@ def _from_arrays(
         arrays = read()
         parts = [part for part in (arrays.train_pixels, arrays.test_pixels) if part is not None]
         labels = [part for part in (arrays.train_labels, arrays.test_labels) if part is not None]
-        pixels = np.concatenate([_converted(part, config) for part in parts])
+        pixels = np.concatenate(parts)
         np.save(target / "pixels.npy", pixels)
         np.save(target / "labels.npy", np.concatenate(labels))
         np.save(target / "sha256.npy", np.array([sha256_of(image.tobytes()) for image in pixels], "S64"))
         return {"class_names": arrays.class_names, "train": len(parts[0])}
 
-    key = key_of("arrays", content, config.image_size, config.resize, config.color)
-    arrays, facts = stored(key, make)
+    arrays, facts = stored(key_of("arrays", content), make)
     count, train = len(arrays["labels"]), facts["train"]
     has_test = train < count
     return _Pool(
         title=title,
         class_names=facts["class_names"],
-        pixels=arrays["pixels"],
+        pixels=_converted(arrays["pixels"], config, content),
         rows=np.arange(count),
         labels=np.array(arrays["labels"]),
         names=[f"train/{at}" if at < train else f"test/{at - train}" for at in range(count)],
@@ -277,18 +276,29 @@ def _from_arrays(
     )
 
 
-def _converted(pixels: npt.NDArray[np.uint8], config: DataConfig) -> npt.NDArray[np.uint8]:
-    """The pixels in the colour and size that were asked for."""
-    if config.color == "rgb" and pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    if config.color == "grey" and pixels.shape[-1] == 3:
-        # ITU-R 601, as Pillow's mode L and so as decode() has it.
-        luma = (pixels.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000) >> 16
-        pixels = luma[..., None].astype(np.uint8)
+def _converted(pixels: Array, config: DataConfig, content: Sequence[Any]) -> Array:
+    """The pixels in the colour and size that were asked for; where these are not their own, kept in the cache too."""
     height, width = config.image_size or _at_least_8(pixels.shape[1:3])
-    if (height, width) != pixels.shape[1:3]:
-        pixels = np.stack([resize(image, height, width, config.resize) for image in pixels])
-    return pixels
+    channels = {None: int(pixels.shape[-1]), "grey": 1, "rgb": 3}[config.color]
+    if (height, width, channels) == pixels.shape[1:]:
+        return pixels
+
+    def make(target: Path) -> dict[str, Any]:
+        coloured = _recoloured(pixels, channels)
+        np.save(target / "pixels.npy", np.stack([resize(image, height, width, config.resize) for image in coloured]))
+        return {}
+
+    return stored(key_of("converted", content, height, width, channels, config.resize), make)[0]["pixels"]
+
+
+def _recoloured(pixels: Array, channels: int) -> Array:
+    if channels == pixels.shape[-1]:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    # ITU-R 601, as Pillow's mode L and so as decode() has it.
+    luma = (pixels.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000) >> 16
+    return luma[..., None].astype(np.uint8)
 
 
 def _at_least_8(size: tuple[int, ...]) -> tuple[int, int]:

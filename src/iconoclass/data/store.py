@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from iconoclass.files import cache_folder, sha256_of, write_json
 
-VERSION = 2  # of what is stored; raised when decoding or resizing changes what comes out
+VERSION = 3  # of what is stored; raised when decoding or resizing changes what comes out
 
 Array = npt.NDArray[Any]
 

@@ -110,8 +110,11 @@ def fit(learner: Learner, run: Run, is_asked_to_stop: Callable[[], bool]) -> Non
         if now is None:
             learner.is_stopped = True
             return
-        # There is no average yet after an epoch of fewer than Average.EVERY steps.
-        weights = (learner.average and learner.average.weights) or learner.model.get_weights()
+        last = learner.model.get_weights()
+        if not all(np.isfinite(weight).all() for weight in last):
+            # The last step of the epoch spoilt the weights after its own loss had been taken.
+            raise _diverged(learner, epoch, now.step, math.nan)
+        weights = learner.average.weights if learner.average else last
         row = {
             "epoch": epoch + 1,
             "seconds": round(time.monotonic() - started, 3),
@@ -120,9 +123,6 @@ def fit(learner: Learner, run: Run, is_asked_to_stop: Callable[[], bool]) -> Non
             **_judge(learner.model, weights, learner.validation),
             "learning_rate": float(learner.optimizer.learning_rate),
         }
-        if not math.isfinite(row["val_loss"]):
-            # The last step of the epoch spoilt the weights after its own loss had been taken.
-            raise _diverged(learner, epoch, now.step, row["val_loss"])
         learner.history.append(row)
         run.write_history(learner.history)
         learner.listener.ends_epoch(row, now)
@@ -146,7 +146,7 @@ def run_epoch(learner: Learner, epoch: int, started: float, is_asked_to_stop: Ca
         value, hits = learner.step(batch)
         if not math.isfinite(value):
             raise _diverged(learner, epoch, number, value)
-        if learner.average:
+        if learner.average and (number % Average.EVERY == 0 or number == steps):
             learner.average.update(learner.model, epoch * steps + number)
         images = len(batch.pixels)
         seen, loss, correct = seen + images, loss + value * images, correct + hits
@@ -179,25 +179,23 @@ def best_epoch(history: History) -> int:
 class Average:
     """An exponential average of all weights, batch norm's statistics among them, taken every few steps.
 
+    decay: a step. While there is less to average over than it asks for, the last tenth of the training counts most.
     Source: Polyak & Juditsky 1992, in the exponential form of most of today's trainings.
     """
 
-    EVERY = 5  # steps; more often changes nothing but the time it takes
+    EVERY = 20  # steps, and at the end of an epoch; more often changes little but the time it takes
 
     def __init__(self, decay: float) -> None:
-        self.decay = decay**self.EVERY
+        self.decay = decay
+        self.updates = self.last_step = 0
         self.weights: Weights = []
 
     def update(self, model: Any, step: int) -> None:
-        if step % self.EVERY:
-            return
+        """step: how many have been taken since the training began."""
         news = model.get_weights()
-        if not self.weights:
-            self.weights = news
-            return
-        # While there are few steps to average over, the first ones must not weigh as much as the rest.
-        decay = min(self.decay, (step // self.EVERY) / (step // self.EVERY + 9))
-        self.weights = [decay * old + (1 - decay) * new for old, new in zip(self.weights, news, strict=True)]
+        keep = min(self.decay ** (step - self.last_step), self.updates / (self.updates + 9))
+        self.weights = [keep * old + (1 - keep) * new for old, new in zip(self.weights or news, news, strict=True)]
+        self.updates, self.last_step = self.updates + 1, step
 
 
 def _build(config: Config, dataset: Dataset, precision: str) -> Any:
