@@ -1,5 +1,6 @@
 # make demo   train, judge and ask a classifier, in a fresh environment of its own
 # make test   everything that must hold before a change lands
+# make notebooks   run them in full and keep their outputs (ten minutes)
 # make lock   renew the versions that both are made with
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := .venv/bin
 # Fashion-MNIST where it is at hand, else the digits that need no download.
 DEMO_DATA := $(if $(wildcard $(ICONOCLASS_DATA)/fashion_mnist),fashion_mnist,digits)
 
-.PHONY: demo test install lock clean
+.PHONY: demo test install notebooks lock clean
 
 demo: install
 	$(BIN)/iconoclass train $(DEMO_DATA) --name demo
@@ -29,6 +30,9 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+notebooks: install
+	$(BIN)/python notebooks/run.py
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -32,7 +32,8 @@ class IconoclassError(Exception):
 
     def __str__(self) -> str:
         what = self.what if self.what.endswith((".", "?", "!", "\n")) else self.what + "."
-        return f"error[{self.code}]: {what} {self.hint}".rstrip()
+        space = "" if what.endswith("\n") else " "
+        return f"error[{self.code}]: {what}{space}{self.hint}".rstrip()
 
 
 class UsageError(IconoclassError):
