@@ -342,10 +342,14 @@ def test_a_line_of_an_epoch_fits_into_80_columns_and_lines_stand_below_each_othe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_another_backend_trains_the_same_code(backend: str, tmp_path: Path) -> None:
+def test_another_backend_comes_within_a_point_of_tensorflow(backend: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"NOT RUN: {backend} is not installed")
-    command = [sys.executable, "-m", "iconoclass", "train", "digits", "--epochs", "10", "--output", str(tmp_path)]
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert Run.open(tmp_path).metrics["test"]["accuracy"]["value"] > 0.8
+    command = [sys.executable, "-m", "iconoclass", "train", "digits", "--epochs", "20", "--precision", "float32"]
+    accuracies = []
+    for name in ("tensorflow", backend):
+        environment = {**os.environ, "KERAS_BACKEND": name}
+        arguments = [*command, "--output", str(tmp_path), "--name", name]
+        subprocess.run(arguments, env=environment, check=True, capture_output=True)
+        accuracies.append(Run.open(tmp_path / name).metrics["test"]["accuracy"]["value"])
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.01)
