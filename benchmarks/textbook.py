@@ -32,7 +32,7 @@ def train_ours(data: ic.Dataset, model: str, epochs: int) -> tuple[float, float]
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "benchmark")
         began = time.perf_counter()
-        learner = trainer.train(data, config, run, Listener())
+        learner = trainer.train(trainer.prepare(data, config), run, Listener())
         return time.perf_counter() - began, learner.history[-1]["val_accuracy"]
 
 

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "src" / "iconoclass"
 ORDER = [
     ("errors",),
     ("files",),
+    ("intervals",),
     ("config", "backend"),
     ("run", "environment"),
     ("images",),

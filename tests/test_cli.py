@@ -97,7 +97,7 @@ def test_stdout_of_train_holds_the_result_and_nothing_of_the_way_to_it(
 
 def test_stderr_of_train_holds_our_lines_only(trained: subprocess.CompletedProcess[str]) -> None:
     """Nothing of what TensorFlow, Keras and their native libraries log."""
-    ours = re.compile(r"(data|note|model|recipe|augment|epoch|next:) | {9}\S")
+    ours = re.compile(r"(data|note|model|recipe|augment|epoch|trained for|next:) | {9}\S")
     foreign = [line for line in trained.stderr.splitlines() if not ours.match(line)]
     assert foreign == []
     assert len(re.findall("^epoch ", trained.stderr, re.MULTILINE)) == 2
@@ -317,12 +317,16 @@ def test_the_version_is_told(ask: Ask) -> None:
 MISTAKES = [
     ("trian", 2, "Did you mean 'train'"),
     ("train --epoch 3", 2, "--epochs"),
-    ("train --epochs 0", 2, "greater than or equal to 1"),
-    ("train --epochs -1", 2, "greater than or equal to 1"),
+    ("train --epochs 0", 2, "greater than 0"),
+    ("train --epochs -1", 2, "greater than 0"),
     ("train --epochs 1000000000", 2, "less than or equal to 100000"),
-    ("train --epochs 1e9", 2, "--epochs"),
+    ("train --epochs 1e9", 2, "less than or equal to 100000"),
     ("train --epochs abc", 2, "--epochs"),
-    ("train --epochs NaN", 2, "--epochs"),
+    ("train --epochs NaN", 2, "greater than 0"),
+    ("train --budget soon", 2, "must be a time such as 90s, 5m or 1h30m"),
+    ("train --budget 0s", 2, "greater than 0"),
+    ("train --budget 60s --epochs 3", 2, "exclude each other"),
+    ("train --target 120%", 2, "less than 1"),
     ("train --batch-size 0", 2, "greater than or equal to 1"),
     ("train --lr inf", 2, "finite"),
     ("train --lr nan", 2, "finite"),

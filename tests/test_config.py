@@ -24,6 +24,7 @@ EVERYTHING: dict[str, Any] = {
     **{"source": "photos", "image_size": (96, 128), "resize": "pad", "color": "rgb", "validation": "test"},
     **{"validation_split": 0.15, "test_split": 0.25, "split_seed": 3, "max_bad": 0.1, "allow_outside": True},
     **{"model": "mlp", "width": 64, "dropout": 0.25, "recipe": "fast", "epochs": 7, "batch_size": 31},
+    **{"views": "mirrored", "budget": 90.0, "target": 0.9},
     **{"optimizer": "sgd", "lr": 0.125, "momentum": 0.5, "weight_decay": 0.01, "schedule": "cosine"},
     **{"label_smoothing": 0.125, "average": 0.99, "patience": 4, "class_weights": "balanced", "one_hot": True},
     **{"precision": "float32", "log": "tensorboard", "seed": 2**32 - 1},
@@ -234,3 +235,32 @@ def test_what_follows_from_another_model_or_optimizer_is_decided_anew(tmp_path: 
     assert again.training.epochs is None
     assert again.augment.flip is None
     assert again.training.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("1.5s", 1.5),
+        ("5m", 300),
+        ("1h", 3600),
+        ("1h30m", 5400),
+        ("2M5S", 125),
+    ],
+)
+def test_a_budget_is_a_time_as_people_write_it(text: str, seconds: float) -> None:
+    assert Config.of(source="x", budget=text).training.budget == seconds
+
+
+def test_another_budget_decides_the_epochs_anew_and_other_epochs_end_a_budget(tmp_path: Path) -> None:
+    path = written(tmp_path, Config.of(source="digits", epochs=3).toml())
+    assert Config.read(path, budget=60).training.epochs is None
+    path = written(tmp_path, Config.of(source="digits", budget=60).toml())
+    assert Config.read(path, epochs=3).training.budget is None
+    assert Config.read(path).training.budget == 60
+
+
+def test_whole_epochs_stay_whole_numbers() -> None:
+    assert "epochs = 3\n" in Config.of(source="digits", epochs=3.0).toml()
+    assert "epochs = 2.5\n" in Config.of(source="digits", epochs=2.5).toml()

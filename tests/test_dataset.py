@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iconoclass.data import readers
+from iconoclass.data import dataset, readers
+from iconoclass.data.batches import Batches
 from iconoclass.data.dataset import Dataset, Split, load_dataset
-from iconoclass.data.store import key_of, stored
+from iconoclass.data.store import Texts, chosen, key_of, stored
 from iconoclass.errors import DataError, DownloadError, EnvironmentFault, UsageError
 from iconoclass.images.decode import decode
 from iconoclass.images.resize import RESIZES, resize
@@ -381,3 +383,89 @@ def test_arrays_in_the_cache_cannot_be_written_to(tmp_path: Path) -> None:
     data = load_dataset(own(tmp_path))
     with pytest.raises(ValueError, match="read-only"):
         data.train.source[0] = 0
+
+
+# --- Data sets larger than memory -----------------------------------------------------------------------------------
+
+
+def most_memory(function: Callable[[], object]) -> int:
+    """The most bytes that Python and NumPy hold beyond what they held before."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture
+def big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """4,000 pictures of 32 x 32 in colour: 12 MB."""
+    monkeypatch.setattr(dataset, "PIECE", 64)
+    random = np.random.default_rng(0)
+    x = random.integers(0, 256, (4000, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "big.npz", x_train=x[:3000], y_train=np.arange(3000) % 10, x_test=x[3000:], y_test=LAST)
+    return tmp_path / "big.npz"
+
+
+LAST = np.arange(1000) % 10
+ALL = 4000 * 32 * 32 * 3
+
+
+@pytest.mark.parametrize("settings", [{}, {"color": "grey"}, {"image_size": 28}])
+def test_all_pictures_are_never_in_memory_neither_when_first_opened_nor_again(
+    big: Path, settings: dict[str, object]
+) -> None:
+    load_dataset("digits")  # what is imported and read once is not the data set's doing
+    for _ in ("first", "again"):
+        assert most_memory(lambda: load_dataset(big, **settings)) < ALL / 3
+
+
+def test_the_splits_are_rows_of_one_map_of_the_file_in_the_cache(big: Path, cache: Path) -> None:
+    data = load_dataset(big)
+    for split in data.splits.values():
+        assert isinstance(split.source, np.memmap)
+        assert Path(split.source.filename).is_relative_to(cache)
+        assert split.source is data.train.source
+        assert isinstance(split.sample(10).source, np.memmap)
+
+
+def test_what_is_taken_is_all_that_is_read(big: Path) -> None:
+    train = load_dataset(big).train
+    assert most_memory(lambda: train.take(np.arange(0, len(train), 100))) < ALL / 50
+    batches = Batches(train, 10, 32, 0, {"flip": 0.5})
+    assert most_memory(lambda: next(iter(batches.epoch(0)))) < ALL / 2, "two blocks of 512, before and after"
+
+
+def test_the_name_digest_and_group_of_a_picture_cost_no_string_each(big: Path) -> None:
+    data = load_dataset(big)
+    columns = [column for part in data.splits.values() for column in (part.names, part.sha256, part.groups)]
+    assert all(isinstance(column, Texts) for column in columns)
+    assert sum(column.encoded.nbytes for column in columns if isinstance(column, Texts)) < 80 * 4000
+
+
+def test_texts_are_a_sequence_of_strings() -> None:
+    words = ["", "a", "käse", "x" * 30]
+    texts = Texts(np.array([word.encode() for word in words]))
+    assert texts == words
+    assert texts != words[:3]
+    assert texts != "a"
+    assert (texts[2], texts[-1], texts[1:3]) == ("käse", "x" * 30, ["a", "käse"])
+    assert ("käse" in texts, "b" in texts, texts.index("a"), len(texts)) == (True, False, 1, 4)
+    assert repr(texts) == repr(words)
+    assert chosen(texts, np.array([3, 1])) == chosen(words, np.array([3, 1])) == ["x" * 30, "a"]
+    assert isinstance(chosen(texts, np.array([3, 1])), Texts)
+
+
+def test_copies_are_told_by_their_first_six_names(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (60, 9, 9), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(60) % 2, x_test=x[:10], y_test=np.arange(10) // 5)
+    notes = load_dataset(tmp_path / "a.npz", validation="test").notes
+    assert (
+        "10 pictures of the test part are in the training part too: test/0, test/1, test/2, test/3, test/4, test/5 "
+        "and 4 more." in notes
+    )
+    assert (
+        "4 pictures lie under more than one class: train/1, train/3, train/6, train/8, test/1, test/3 and 2 more."
+        in notes
+    )

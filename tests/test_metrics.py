@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 from sklearn import metrics as theirs
 
-from iconoclass.evaluation.metrics import METRICS, Estimate, confusion_matrix, per_class, score, wilson
+from iconoclass.evaluation.metrics import METRICS, confusion_matrix, per_class, score
+from iconoclass.intervals import Estimate, wilson
 
 Labels = npt.NDArray[np.int32]
 Probabilities = npt.NDArray[np.float32]

@@ -10,8 +10,8 @@ import pytest
 
 from iconoclass.backend import keras, make_deterministic
 from iconoclass.errors import UsageError
-from iconoclass.models.catalog import MODELS, build, listing
-from iconoclass.models.resnet import WHITENING, whiten
+from iconoclass.models.catalog import MODELS, build, listing, with_mirrored_views
+from iconoclass.models.resnet import WHITENING, initialise
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 8, 1), (96, 64, 3)]
 
@@ -47,7 +47,7 @@ def test_every_network_is_built_at_every_size_and_gives_probabilities(name: str,
 @every_model
 def test_every_network_saves_and_reloads_alike(name: str, tmp_path: Path) -> None:
     model, asked = build(name, (16, 16, 3), 4), pictures(5, (16, 16, 3))
-    whiten(model, asked)
+    initialise(model, asked)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     assert np.array_equal(np.asarray(model(asked, training=False)), np.asarray(again(asked, training=False)))
@@ -65,7 +65,7 @@ def test_every_network_learns_16_images_by_heart(name: str) -> None:
     make_deterministic(0)
     asked, labels = smooth_pictures(16, (12, 12, 1)), np.arange(16) % 4
     model = build(name, (12, 12, 1), 4, dropout=0.0)
-    whiten(model, asked)
+    initialise(model, asked)
     model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", jit_compile=False)
     for _ in range(80):
         model.train_on_batch(asked, labels)
@@ -152,7 +152,7 @@ def test_whitening_whitens() -> None:
     """The first 12 of its 24 outputs have a covariance of about the identity; the other 12 are their negatives."""
     pixels = smooth_pictures(60, (16, 16, 3))
     model = build("resnet", (16, 16, 3), 4)
-    whiten(model, pixels)
+    initialise(model, pixels)
     first = keras.Model(model.inputs[0], model.get_layer(WHITENING).output)
     outputs = np.asarray(first(pixels, training=False)).reshape(-1, 24)
     assert np.array_equal(outputs[:, 12:], -outputs[:, :12])
@@ -168,7 +168,7 @@ def test_whitening_whitens() -> None:
 def test_whitening_is_not_changed_by_training() -> None:
     pixels = smooth_pictures(16, (12, 12, 1))
     model = build("resnet", (12, 12, 1), 4, width=8)
-    whiten(model, pixels)
+    initialise(model, pixels)
     before = [weight.copy() for weight in model.get_layer(WHITENING).get_weights()]
     model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", jit_compile=False)
     model.train_on_batch(pixels, np.arange(16) % 4)
@@ -178,7 +178,7 @@ def test_whitening_is_not_changed_by_training() -> None:
 def test_networks_without_a_whitening_layer_are_left_alone() -> None:
     model = build("mlp", (8, 8, 1), 2)
     before = model.get_weights()
-    whiten(model, pictures(4, (8, 8, 1)))
+    initialise(model, pictures(4, (8, 8, 1)))
     assert all(map(np.array_equal, before, model.get_weights()))
 
 
@@ -200,3 +200,19 @@ def test_building_leaves_the_global_precision_as_it_was_even_when_it_fails() -> 
     with pytest.raises(ValueError, match=r"dropout|rate"):
         build("mlp", (8, 8, 1), 2, precision="bfloat16", dropout=7)
     assert keras.config.dtype_policy() is before
+
+
+# -- views ---------------------------------------------------------------------------------------------------------
+
+
+def test_mirrored_views_are_the_mean_of_a_picture_and_its_mirror_image_in_a_plain_keras_model(tmp_path: Path) -> None:
+    model = build("resnet", (16, 16, 3), 4, width=8)
+    pixels = pictures(6, (16, 16, 3))
+    both = with_mirrored_views(model)
+    once, mirrored = np.array(model(pixels)), np.array(model(pixels[:, :, ::-1]))
+    assert not np.allclose(once, mirrored, atol=1e-4)
+    assert np.allclose(np.array(both(pixels)), (once + mirrored) / 2, atol=1e-6)
+    assert [weight.shape for weight in both.get_weights()] == [weight.shape for weight in model.get_weights()]
+    both.save(tmp_path / "x.keras")
+    again = keras.saving.load_model(tmp_path / "x.keras", safe_mode=True)
+    assert np.allclose(np.array(again(pixels)), np.array(both(pixels)), atol=1e-6)

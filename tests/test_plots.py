@@ -97,7 +97,7 @@ def every_kind_of_picture(names: list[str]) -> list[Figure]:
         plots.confusion_matrix(matrix, names, normalised=False),
         plots.confusion_matrix(matrix, names, normalised=True),
         plots.predictions_grid(images, true, predicted, confidence, names, names[0]),
-        plots.confused_pairs(images, true, predicted, confidence, names),
+        plots.confused_pairs(images.__getitem__, true, predicted, confidence, names),
         plots.samples(images, true, names),
         plots.augmentations([(name, images[:3]) for name in names[:2]], names[0], names[0]),
     ]
@@ -431,7 +431,7 @@ def test_confused_pairs_come_most_frequent_first_and_most_confident_first() -> N
     predicted = np.array([1, 1, 1, 2, 2, 2])
     confidence = np.array([0.5, 0.9, 0.7, 0.6, 0.8, 1.0])
     images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1).repeat(8, axis=1).repeat(8, axis=2)
-    figure = plots.confused_pairs(images, true, predicted, confidence, ["a", "b", "c"], per_pair=2)
+    figure = plots.confused_pairs(images.__getitem__, true, predicted, confidence, ["a", "b", "c"], per_pair=2)
     shown = texts(figure)
     assert title(figure) == "Most frequent mistake: a taken for b, 3 times"
     assert shown.index("a → b") < shown.index("3 times") < shown.index("b → c") < shown.index("twice")
@@ -441,7 +441,7 @@ def test_confused_pairs_come_most_frequent_first_and_most_confident_first() -> N
 
 def test_no_mistakes_are_said_and_not_drawn() -> None:
     label = np.array([0, 1])
-    figure = plots.confused_pairs(noise(2), label, label, np.ones(2), CLASSES)
+    figure = plots.confused_pairs(noise(2).__getitem__, label, label, np.ones(2), CLASSES)
     assert "No mistakes" in title(figure)
     assert "All 2 images are right." in texts(figure)
 

@@ -218,7 +218,7 @@ def saved(folder: Path, **arrays) -> Path:
 
 
 def test_an_npz_of_grey_images_without_a_channel_is_read(tmp_path: Path) -> None:
-    arrays = read_npz(saved(tmp_path, x_train=GREY, y_train=NUMBERS))
+    arrays = read_npz(saved(tmp_path, x_train=GREY, y_train=NUMBERS), tmp_path)
     assert np.array_equal(arrays.train_pixels, GREY[..., None])
     assert arrays.class_names == ("1", "3", "10"), "numbers sort as numbers"
     assert arrays.train_labels.tolist() == [1, 2, 1, 2, 1, 0]
@@ -228,7 +228,9 @@ def test_an_npz_of_grey_images_without_a_channel_is_read(tmp_path: Path) -> None
 @pytest.mark.parametrize("dtype", ["U", "S"])
 def test_an_npz_of_colour_images_labelled_with_words_is_read(tmp_path: Path, dtype: str) -> None:
     words = np.array(["dog", "cat", "dog", "cat"]).astype(dtype)
-    arrays = read_npz(saved(tmp_path, x_train=COLOUR, y_train=words[:, None], x_test=COLOUR[:2], y_test=words[:2]))
+    arrays = read_npz(
+        saved(tmp_path, x_train=COLOUR, y_train=words[:, None], x_test=COLOUR[:2], y_test=words[:2]), tmp_path
+    )
     assert arrays.class_names == ("cat", "dog")
     assert arrays.train_labels.tolist() == [1, 0, 1, 0]
     assert arrays.test_labels is not None
@@ -256,7 +258,7 @@ REFUSED = {
 def test_an_npz_that_is_not_images_and_labels_is_refused_and_says_why(tmp_path: Path, said: str) -> None:
     """M10: object arrays hold pickles, which are never opened."""
     with pytest.raises(DataError, match=said) as caught:
-        read_npz(saved(tmp_path, **REFUSED[said]))
+        read_npz(saved(tmp_path, **REFUSED[said]), tmp_path)
     assert "own.npz" in str(caught.value)
 
 
@@ -275,7 +277,7 @@ def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     ):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"own\.npz"):
-            read_npz(path)
+            read_npz(path, tmp_path)
 
 
 # --- The real ones --------------------------------------------------------------------------------------------------

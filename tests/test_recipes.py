@@ -50,7 +50,7 @@ def completed(dataset: Dataset, **settings: Any) -> Config:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_recipes_leave_nothing_open(recipe: str, model: str, optimizer: str, digits: Dataset) -> None:
     whole = completed(digits, recipe=recipe, model=model, optimizer=optimizer)
-    without_meaning = {"momentum"} - ({"momentum"} if optimizer == "sgd" else set())
+    without_meaning = {"budget", "target"} | (set() if optimizer in {"sgd", "muon"} else {"momentum"})
     without_meaning |= {"width", "dropout"} - set(MODELS[model].options)
     assert {name for name, value in whole.flat().items() if value is None} == without_meaning
     assert whole.training.precision != "auto"
@@ -74,7 +74,8 @@ CHOSEN: dict[str, Any] = {
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_what_the_user_sets_stays_set(name: str, recipe: str, digits: Dataset) -> None:
-    assert completed(digits, recipe=recipe, model="convnet", **{name: CHOSEN[name]}).flat()[name] == CHOSEN[name]
+    settings = {"optimizer": "adamw", name: CHOSEN[name]}
+    assert completed(digits, recipe=recipe, model="convnet", **settings).flat()[name] == CHOSEN[name]
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "label_smoothing", "average", "patience", "shift", "flip", "dropout"])
@@ -109,6 +110,9 @@ def test_small_sets_get_more_epochs_and_smaller_batches(digits: Dataset, things:
     [
         ({"momentum": 0.9, "optimizer": "adam"}, "momentum has no effect with adam"),
         ({"momentum": 0.9, "model": "mlp"}, "momentum has no effect with adam"),
+        ({"weight_decay": 0.1, "optimizer": "muon", "model": "convnet"}, "weight_decay has no effect with muon"),
+        ({"views": "mirrored"}, "mirrored views make no sense for digits"),
+        ({"budget": 60, "epochs": 2}, "exclude each other"),
         ({"width": 8, "model": "mlp"}, "the model 'mlp' has no width"),
         ({"optimizer": "sdg"}, "Did you mean 'sgd'"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),

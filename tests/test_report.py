@@ -18,6 +18,7 @@ from iconoclass.errors import DataError, RunError
 from iconoclass.evaluation import evaluator
 from iconoclass.evaluation.metrics import score
 from iconoclass.evaluation.report import Judged, Report, summary, table
+from iconoclass.prediction.predictor import BATCH, Predictor
 from iconoclass.run import Run
 
 
@@ -191,3 +192,15 @@ def test_the_worst_mistakes_come_first() -> None:
     split = Split(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4), np.zeros(4, np.int32), [""] * 4, [""] * 4, [""] * 4)
     probabilities = np.array([[0.4, 0.6], [0.9, 0.1], [0.1, 0.9], [0.3, 0.7]], np.float32)
     assert _worst(Judged(split, probabilities), 2).tolist() == [2, 3]
+
+
+def test_judging_takes_a_batch_at_a_time_and_answers_as_for_all_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, split = Predictor.load(run.path), ic.load_dataset("digits").test
+    at_once = predictor.probabilities(split.pixels)
+    take, taken = Split.take, []
+    monkeypatch.setattr(Split, "take", lambda split, at: taken.append(len(at)) or take(split, at))
+    assert evaluator._judge(predictor, split, "test").probabilities.tobytes() == at_once.tobytes()
+    assert max(taken) <= BATCH
+    assert sum(taken) == len(split) > BATCH

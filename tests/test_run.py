@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,16 @@ def test_a_path_is_shown_as_one_would_type_it(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert readable(tmp_path / "runs" / "x") == "runs/x"
     assert readable(Path("/etc")) == "/etc"
+
+
+def test_rows_go_to_the_file_as_they_come_and_none_are_left_where_they_break_off(tmp_path: Path) -> None:
+    run = made(tmp_path)
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        yield from [("x" * 1000, "cat", "test", "", "0" * 64)] * 100
+        assert any(path.name.startswith(".splits.") and path.stat().st_size > 50_000 for path in run.path.iterdir())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.write_splits(rows())
+    assert [path.name for path in run.path.iterdir()] == ["config.toml"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import numpy as np
@@ -143,3 +144,25 @@ def test_another_seed_or_purpose_holds_out_others() -> None:
     first = held_out(labels, names(200), 0.2, 0, "test")
     for other in (held_out(labels, names(200), 0.2, 1, "test"), held_out(labels, names(200), 0.2, 0, "validation")):
         assert 20 <= np.sum(first & ~other) <= 40
+
+
+@pytest.mark.parametrize(
+    ("grouped", "count", "digest"), [(False, 601, "2e6baf1e0a6efae3"), (True, 600, "759727e02c503759")]
+)
+def test_the_split_of_these_three_thousand_pictures_with_copies_is_the_same_for_ever(
+    grouped: bool, count: int, digest: str
+) -> None:
+    """As the first release made it, with copies under several classes and groups that share pictures."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 5, 3000).astype(np.int32)
+    contents = [
+        hashlib.sha256(number.to_bytes(2, "big")).hexdigest() for number in generator.integers(0, 2500, 3000).tolist()
+    ]
+    groups = [f"patient {number}" if number < 40 and grouped else "" for number in generator.integers(0, 80, 3000)]
+    held = held_out(labels, keys_of(groups, contents), 0.2, 0, "test")
+    assert held.sum() == count
+    assert hashlib.sha256(held.tobytes()).hexdigest()[:16] == digest
+
+
+def test_nothing_is_held_out_of_nothing() -> None:
+    assert held_out(np.array([], np.int32), [], 0.2, 0, "test").tolist() == []

@@ -21,6 +21,7 @@ from iconoclass.backend import keras
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.errors import DivergedError, UsageError
+from iconoclass.intervals import wilson
 from iconoclass.run import Run
 from iconoclass.training import trainer
 from iconoclass.training.progress import Listener, Now, TensorBoard, describe
@@ -37,7 +38,7 @@ def learn(data: Dataset, folder: Path, listener: Listener | None = None, **setti
     """A training without judging: an mlp for one epoch, unless the settings say otherwise."""
     asked = Config.of(**{"source": "digits", "model": "mlp", "epochs": 1, **settings})
     run = Run.create(folder, "x")
-    return run, trainer.train(data, complete(asked, data), run, listener or Listener())
+    return run, trainer.train(trainer.prepare(data, complete(asked, data)), run, listener or Listener())
 
 
 def digest(learner: Learner) -> str:
@@ -158,6 +159,22 @@ def test_patience_stops_and_the_best_epoch_is_the_one_that_is_kept(digits: Datas
     assert accuracy(run.model_path, digits.validation) == pytest.approx(highest)
     assert not all(map(np.array_equal, kept(run.model_path), kept(run.last_model_path))), "the last is not the best"
     assert all(map(np.array_equal, kept(run.last_model_path), learner.model.get_weights()))
+
+
+def test_training_stops_once_validation_is_surely_above_the_target(digits: Dataset, tmp_path: Path) -> None:
+    """Surely: the lower end of its interval, so a lucky epoch on 143 pictures does not do."""
+    run, _ = learn(digits, tmp_path, epochs=40, target=0.6)
+    sure = [wilson(round(row["val_accuracy"] * 143), 143).low or 0 for row in run.history]
+    assert sure[-1] > 0.6
+    assert all(low <= 0.6 for low in sure[:-1])
+    assert len(sure) < 40
+
+
+def test_a_last_epoch_may_be_broken_off(digits: Dataset, tmp_path: Path) -> None:
+    """2.5 epochs are two and a half: the third one's row tells of half of it."""
+    _, learner = learn(digits, tmp_path, epochs=2.5, batch_size=130)
+    assert learner.plan.steps == 25
+    assert [row["epoch"] for row in learner.history] == [1, 2, 3]
 
 
 def test_averaged_weights_are_what_is_judged_and_kept(digits: Dataset, tmp_path: Path) -> None:

@@ -93,17 +93,22 @@ def train(
     allow_outside: Annotated[
         bool | None, _option(DATA, "--allow-outside", metavar="", help="A CSV may name pictures anywhere.")
     ] = None,
-    model: Annotated[str | None, _option(NETWORK, help="See `iconoclass models`; default: resnet.")] = None,
+    model: Annotated[
+        str | None, _option(NETWORK, help="See `iconoclass models`; auto (default): a resnet that pays.")
+    ] = None,
     width: Annotated[int | None, _option(NETWORK, help="Filters of the first block.")] = None,
     dropout: Annotated[float | None, _option(NETWORK, help="Dropout before the last layer.")] = None,
+    views: Annotated[str | None, _option(NETWORK, help="mirrored: asks about the mirror image too.")] = None,
     recipe: Annotated[str | None, _option(LEARNING, help="Defaults for the rest: fast or textbook.")] = None,
-    epochs: Annotated[int | None, _option(LEARNING, help="Passes over the training part.")] = None,
+    budget: Annotated[str | None, _option(LEARNING, help="Time for all, start to judged model: 90s, 5m, 1h.")] = None,
+    target: Annotated[str | None, _option(LEARNING, help="Stop when validation surely exceeds this: 0.93.")] = None,
+    epochs: Annotated[float | None, _option(LEARNING, help="Passes over the training part; 2.5 is allowed.")] = None,
     batch_size: Annotated[int | None, _option(LEARNING, help="Images a step.")] = None,
-    optimizer: Annotated[str | None, _option(LEARNING, help="adam, adamw or sgd.")] = None,
+    optimizer: Annotated[str | None, _option(LEARNING, help="adam, adamw, muon or sgd.")] = None,
     lr: Annotated[float | None, _option(LEARNING, help="Learning rate at its highest.")] = None,
-    momentum: Annotated[float | None, _option(LEARNING, help="Nesterov momentum, of sgd only.")] = None,
+    momentum: Annotated[float | None, _option(LEARNING, help="Nesterov momentum, of sgd and muon.")] = None,
     weight_decay: Annotated[float | None, _option(LEARNING, help="Decoupled; of kernels only.")] = None,
-    schedule: Annotated[str | None, _option(LEARNING, help="constant, cosine, triangular or plateau.")] = None,
+    schedule: Annotated[str | None, _option(LEARNING, help="constant, cosine, linear, triangular or plateau.")] = None,
     label_smoothing: Annotated[float | None, _option(LEARNING, help="Share of a label given to all classes.")] = None,
     average: Annotated[float | None, _option(LEARNING, help="Decay of the averaged weights; 0: none.")] = None,
     patience: Annotated[

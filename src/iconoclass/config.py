@@ -6,6 +6,7 @@ A setting that is None has not been chosen: the data, the network or the recipe 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,21 @@ def _parse_share(value: Any) -> Any:
     if isinstance(value, str) and value.strip().endswith("%"):
         return float(value.strip()[:-1]) / 100
     return value
+
+
+def _parse_duration(value: Any) -> Any:
+    """90, "90s", "5m", "1h" or "1h30m" as seconds."""
+    if not isinstance(value, str):
+        return value
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", value.strip().lower())
+    if not parts or not any(parts.groups()):
+        raise ValueError("must be a time such as 90s, 5m or 1h30m")
+    return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
+
+
+def _whole_if_it_is(value: Any) -> Any:
+    # The command line gives 3.0 where 3 was typed.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Side = Annotated[int, Field(ge=8, le=1024)]
@@ -70,24 +86,37 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    model: str | None = Field(None, description="The network: see `iconoclass models`.")
+    model: str | None = Field(None, description="The network: see `iconoclass models`; auto: as large as pays.")
     width: Annotated[int, Field(ge=4, le=1024)] | None = Field(None, description="Filters of the first block.")
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Dropout before the last layer.")
+    views: Literal["one", "mirrored"] = Field(
+        "one", description="mirrored: the kept model looks at each picture and at its mirror image, and averages."
+    )
 
 
 class TrainingConfig(Section):
     recipe: str | None = Field(None, description="Defaults for all below: textbook or fast.")
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = Field(None, description="Passes over the training part.")
+    epochs: Annotated[int | float, Field(gt=0, le=100_000), BeforeValidator(_whole_if_it_is)] | None = Field(
+        None, description="Passes over the training part; the last one may be broken off, as in 2.5."
+    )
+    budget: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False), BeforeValidator(_parse_duration)] | None = Field(
+        None, description="Time for all, from start to judged model: 90s, 5m, 1h. Decides the epochs."
+    )
+    target: Annotated[float, Field(gt=0, lt=1), BeforeValidator(_parse_share)] | None = Field(
+        None, description="Stop once validation accuracy is surely above this: its interval's lower end."
+    )
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = Field(None, description="Images a step.")
-    optimizer: str | None = Field(None, description="adam, adamw or sgd.")
+    optimizer: str | None = Field(None, description="adam, adamw, muon or sgd.")
     lr: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = Field(
         None, description="Learning rate at its highest."
     )
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Nesterov momentum, of sgd only.")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Nesterov momentum, of sgd and muon."
+    )
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Decoupled; of kernels, never of biases or batch norm."
     )
-    schedule: str | None = Field(None, description="constant, cosine, triangular or plateau.")
+    schedule: str | None = Field(None, description="constant, cosine, linear, triangular or plateau.")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="Share of a label given to all classes alike."
     )
@@ -213,7 +242,9 @@ FOLLOWERS = {
     "model": {"width", "dropout"},
     "optimizer": {"lr", "momentum", "weight_decay"},
     "recipe": {*TrainingConfig.model_fields, *AugmentConfig.model_fields}
-    - {"recipe", "class_weights", "one_hot", "log", "seed"},
+    - {"recipe", "budget", "target", "class_weights", "one_hot", "log", "seed"},
+    "budget": {"epochs"},
+    "epochs": {"budget"},
 }
 
 

@@ -61,10 +61,20 @@ _REASONS = {
 }
 
 
+@contextlib.contextmanager
+def writing_text(path: Path) -> Iterator[IO[str]]:
+    """`writing`, for text that comes piece by piece."""
+    # A name from disk may hold bytes that are no UTF-8. As \udcff they stay legible, and JSON reads them back.
+    with (
+        writing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
+        yield file
+
+
 def write_text(path: Path, text: str) -> None:
-    with writing(path) as temporary:
-        # A name from disk may hold bytes that are no UTF-8. As \udcff they stay legible, and JSON reads them back.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    with writing_text(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -22,6 +22,8 @@ from iconoclass.training.progress import All, Lines, Listener, TensorBoard
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from iconoclass.training.trainer import Learner
+
 
 def train(
     data: Dataset | Path | str | None = None,
@@ -54,26 +56,43 @@ def train(
         data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline, tell=tell, progress=progress)
     )
     say("starting Keras")
-    from iconoclass.evaluation.evaluator import evaluate
+    from iconoclass.evaluation.evaluator import TRAIN_SAMPLE, evaluate
     from iconoclass.training import trainer
+    from iconoclass.training.pace import prepare_within
     from iconoclass.training.recipes import complete
 
-    whole = complete(asked, dataset)
+    chosen = ""
+    if asked.training.budget:
+        images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE)
+        say("measuring this machine")
+        learner, chosen = prepare_within(asked, dataset, began, images_at_end)
+    else:
+        learner = trainer.prepare(dataset, complete(asked, dataset))
+    whole = learner.config
     run = Run.create(Path(output), name or f"{dataset.name}-{whole.model.model}")
     _describe(run, whole, dataset)
-    say(_plan(whole, dataset))
+    say(_plan(whole, dataset, chosen))
     listeners: list[Listener] = [listener or Lines(sys.stdout)]
     if whole.training.log == "tensorboard":
         listeners.append(TensorBoard(run.log_folder))
-    learner = trainer.train(dataset, whole, run, All(listeners))
+    trainer.train(learner, run, All(listeners))
+    run.write_config(learner.config)
     if learner.is_stopped:
         kept = f"Its best model so far is kept; judge it: iconoclass evaluate {readable(run.path)}"
-        raise Interrupted(f"stopped in epoch {len(learner.history) + 1} of {whole.training.epochs}", hint=kept)
+        raise Interrupted(f"stopped in epoch {len(learner.history) + 1} of {learner.epochs}", hint=kept)
     say("judging on test, validation and train")
     report = evaluate(run, dataset=dataset, tell=lambda plot: say(f"drawing {plot}"))
     seconds = round(time.monotonic() - began, 1)
-    run.finish({"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"]})
+    run.finish({"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)})
     return run
+
+
+def _kept_to(learner: Learner) -> dict[str, Any]:
+    """What run.json says of the time: seconds of the training by what they went into, and what became of a budget."""
+    said: dict[str, Any] = {"training_seconds": {part: round(value, 2) for part, value in learner.seconds.items()}}
+    if learner.budget:
+        said["budget"] = {"seconds": learner.budget.seconds, "plan_changes": learner.plan.changes}
+    return said
 
 
 def _asked(data: Dataset | Path | str | None, config: Config | Path | str | None, settings: dict[str, Any]) -> Config:
@@ -112,7 +131,7 @@ def _split_rows(dataset: Dataset) -> Iterator[tuple[str, str, str, str, str]]:
             yield image, dataset.class_names[label], name, group, digest
 
 
-def _plan(config: Config, dataset: Dataset) -> str:
+def _plan(config: Config, dataset: Dataset, chosen: str) -> str:
     """What is going to happen, a line for each word of it, and one for everything that a person should know."""
     training = config.training
     counts = (
@@ -120,14 +139,16 @@ def _plan(config: Config, dataset: Dataset) -> str:
     )
     strengths = ", ".join(f"{name} {strength:g}" for name, strength in config.augment if strength) or "none"
     height, width, channels = dataset.image_shape
+    network = f"{config.model.model}{f' of width {config.model.width}' if config.model.width else ''}"
     said = [
         ("data", dataset.title),
         ("", f"{', '.join(counts)}; {len(dataset.class_names)} classes"),
         *(("" if note.startswith(" ") else "note", note) for note in (*dataset.notes, *_said_of_files(dataset))),
-        ("model", f"{config.model.model} on {height} x {width} {'grey' if channels == 1 else 'colour'}"),
-        ("recipe", f"{training.recipe}: {training.epochs} epochs, batches of {training.batch_size}"),
+        ("model", f"{network} on {height} x {width} {'grey' if channels == 1 else 'colour'}"),
+        ("recipe", f"{training.recipe}: {training.epochs:.3g} epochs, batches of {training.batch_size}"),
         ("", f"{training.optimizer} at {training.lr:.3g} {training.schedule}, {training.precision}"),
         ("augment", strengths),
+        *([("budget", chosen)] if chosen else []),
     ]
     return "\n".join(f"{word:<8} {text}" for word, text in said)
 

@@ -6,6 +6,7 @@ import csv
 import datetime
 import difflib
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from iconoclass.config import Config
 from iconoclass.errors import RunError, UsageError
-from iconoclass.files import make_folder, write_json, write_text
+from iconoclass.files import make_folder, write_json, write_text, writing_text
 
 FORMAT = 1
 
@@ -195,14 +196,13 @@ class Run:
         return content
 
     def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        # Before Python 3.13 a carriage return in a name is not quoted of itself, and would break the row in two.
-        careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for row in (header, *rows):
-            cells = [spreadsheet_safe(cell) for cell in row]
-            (careful if any("\r" in cell for cell in cells if isinstance(cell, str)) else writer).writerow(cells)
-        write_text(self.path / name, text.getvalue())
+        with writing_text(self.path / name) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            # Before Python 3.13 a carriage return in a name is not quoted of itself, and would break the row in two.
+            careful = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            for row in itertools.chain([header], rows):
+                cells = [spreadsheet_safe(cell) for cell in row]
+                (careful if any("\r" in cell for cell in cells if isinstance(cell, str)) else writer).writerow(cells)
 
 
 def _is_run(path: Path) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,14 @@ from iconoclass.config import Config, DataConfig
 from iconoclass.data import archive, check, fetch, folder, split
 from iconoclass.data.catalog import DATASETS, Entry, find
 from iconoclass.data.readers import Arrays, read_npz
-from iconoclass.data.store import Array, key_of, stored
+from iconoclass.data.store import Array, Texts, chosen, key_of, stored, write_pixels
 from iconoclass.errors import DataError, did_you_mean
 from iconoclass.files import cache_folder, environment_folder, sha256_of
 from iconoclass.images.resize import resize
 
 Tell = check.Tell
+
+PIECE = 4096  # pictures in memory at once while all of them are gone through
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Split:
     source: Array
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
-    names: list[str]
-    sha256: list[str]
-    groups: list[str]
+    names: Sequence[str]
+    sha256: Sequence[str]
+    groups: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,9 +65,9 @@ class Split:
             self.source,
             self.rows[positions],
             self.labels[positions],
-            [self.names[at] for at in positions],
-            [self.sha256[at] for at in positions],
-            [self.groups[at] for at in positions],
+            chosen(self.names, positions),
+            chosen(self.sha256, positions),
+            chosen(self.groups, positions),
         )
 
 
@@ -113,7 +115,9 @@ class Dataset:
         """SHA-256 of every picture's content, class and split, in order."""
         digest = hashlib.sha256("\0".join(self.class_names).encode("utf-8", "surrogateescape"))
         for name, part in self.splits.items():
-            digest.update(name.encode() + part.labels.tobytes() + "".join(part.sha256).encode())
+            digest.update(name.encode() + part.labels.tobytes())
+            for picture in part.sha256:
+                digest.update(picture.encode())
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
@@ -189,12 +193,17 @@ class _Pool:
     pixels: Array
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
-    names: list[str]
-    sha256: list[str]
-    groups: list[str]
+    names: Sequence[str]
+    sha256: Texts
+    groups: Sequence[str]
     given: list[str | None]
     has_mirror_images: bool
     findings: dict[str, Any] | None = None
+
+    @cached_property
+    def pictures(self) -> npt.NDArray[np.int64]:
+        """int64 (n,) from 0 on: equal numbers for equal content."""
+        return np.unique(self.sha256.encoded, return_inverse=True)[1].astype(np.int64)
 
 
 def _named(config: DataConfig, entry: Entry, offline: bool, progress: fetch.Progress | None) -> _Pool:
@@ -205,13 +214,13 @@ def _named(config: DataConfig, entry: Entry, offline: bool, progress: fetch.Prog
         downloads = cache_folder("downloads", name)
         paths = [fetch.fetch(file, downloads, offline=offline, progress=progress) for file in entry.files]
     key = [name, [sha256_of(path) for path in paths]]
-    return _from_arrays(config, key, lambda: entry.reader.read(paths, entry.class_names), entry.title, entry)
+    return _from_arrays(config, key, lambda _: entry.reader.read(paths, entry.class_names), entry.title, entry)
 
 
 def _from_path(config: DataConfig, tell: Tell | None) -> _Pool:
     path = Path(config.source).expanduser()
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _from_arrays(config, ["npz", sha256_of(path)], lambda: read_npz(path), path.name, None)
+        return _from_arrays(config, ["npz", sha256_of(path)], lambda room: read_npz(path, room), path.name, None)
     if path.is_dir():
         files, aside = folder.walk(path)
         found = folder.arrange(files, str(path), aside)
@@ -238,7 +247,7 @@ def _from_examples(checked: check.Checked, title: str) -> _Pool:
         rows=np.asarray(checked.rows, np.int64),
         labels=np.array([index[example.class_name] for example in checked.examples], np.int32),
         names=[example.name for example in checked.examples],
-        sha256=checked.sha256,
+        sha256=Texts(np.array(checked.sha256, "S64")),
         groups=[example.group or "" for example in checked.examples],
         given=[example.split for example in checked.examples],
         has_mirror_images=not _look_like_text(names),
@@ -247,17 +256,23 @@ def _from_examples(checked: check.Checked, title: str) -> _Pool:
 
 
 def _from_arrays(
-    config: DataConfig, content: Sequence[Any], read: Callable[[], Arrays], title: str, entry: Entry | None
+    config: DataConfig, content: Sequence[Any], read: Callable[[Path], Arrays], title: str, entry: Entry | None
 ) -> _Pool:
+    """read: the arrays, given an empty folder for what is too large for memory."""
+
     def make(target: Path) -> dict[str, Any]:
-        arrays = read()
-        parts = [part for part in (arrays.train_pixels, arrays.test_pixels) if part is not None]
-        labels = [part for part in (arrays.train_labels, arrays.test_labels) if part is not None]
-        pixels = np.concatenate(parts)
-        np.save(target / "pixels.npy", pixels)
-        np.save(target / "labels.npy", np.concatenate(labels))
-        np.save(target / "sha256.npy", np.array([sha256_of(image.tobytes()) for image in pixels], "S64"))
-        return {"class_names": arrays.class_names, "train": len(parts[0])}
+        with tempfile.TemporaryDirectory(dir=target, ignore_cleanup_errors=True) as room:
+            arrays = read(Path(room))
+            labels = [part for part in (arrays.train_labels, arrays.test_labels) if part is not None]
+            parts = [part for part in (arrays.train_pixels, arrays.test_pixels) if part is not None]
+            facts = {"class_names": arrays.class_names, "train": len(parts[0])}
+            shape = (sum(map(len, parts)), *parts[0].shape[1:])
+            write_pixels(target / "pixels.npy", shape, (piece for part in parts for piece in _pieces(part)))
+            digests = (sha256_of(image.tobytes()).encode() for part in parts for image in part)
+            np.save(target / "sha256.npy", np.fromiter(digests, "S64", shape[0]))
+            np.save(target / "labels.npy", np.concatenate(labels))
+            del arrays, parts  # Windows does not remove a mapped file
+        return facts
 
     arrays, facts = stored(key_of("arrays", content), make)
     count, train = len(arrays["labels"]), facts["train"]
@@ -268,9 +283,9 @@ def _from_arrays(
         pixels=_converted(arrays["pixels"], config, content),
         rows=np.arange(count),
         labels=np.array(arrays["labels"]),
-        names=[f"train/{at}" if at < train else f"test/{at - train}" for at in range(count)],
-        sha256=[digest.decode() for digest in arrays["sha256"].tolist()],
-        groups=[""] * count,
+        names=Texts(np.concatenate([_numbered("train/", train), _numbered("test/", count - train)])),
+        sha256=Texts(arrays["sha256"]),
+        groups=Texts(np.zeros(count, "S1")),
         given=["train" if at < train else "test" for at in range(count)] if has_test else [None] * count,
         has_mirror_images=entry.has_mirror_images if entry else not _look_like_text(facts["class_names"]),
     )
@@ -284,11 +299,20 @@ def _converted(pixels: Array, config: DataConfig, content: Sequence[Any]) -> Arr
         return pixels
 
     def make(target: Path) -> dict[str, Any]:
-        coloured = _recoloured(pixels, channels)
-        np.save(target / "pixels.npy", np.stack([resize(image, height, width, config.resize) for image in coloured]))
+        coloured = (_recoloured(piece, channels) for piece in _pieces(pixels))
+        resized = (np.stack([resize(image, height, width, config.resize) for image in piece]) for piece in coloured)
+        write_pixels(target / "pixels.npy", (len(pixels), height, width, channels), resized)
         return {}
 
     return stored(key_of("converted", content, height, width, channels, config.resize), make)[0]["pixels"]
+
+
+def _pieces(pixels: Array) -> Iterator[Array]:
+    return (pixels[at : at + PIECE] for at in range(0, len(pixels), PIECE))
+
+
+def _numbered(part: str, count: int) -> npt.NDArray[np.bytes_]:
+    return np.strings.add(part.encode(), np.arange(count).astype(f"S{len(str(count))}"))
 
 
 def _recoloured(pixels: Array, channels: int) -> Array:
@@ -316,7 +340,7 @@ def _look_like_text(class_names: Sequence[str]) -> bool:
 def _divided(pool: _Pool, config: DataConfig) -> Dataset:
     if len(pool.class_names) < 2:
         raise DataError(f"only one class, '{pool.class_names[0]}'", hint="A classifier needs two or more.")
-    given = np.array([part or "train" for part in pool.given], "U10")
+    given = np.array([part or "train" for part in pool.given], object)
     keys = split.keys_of(pool.groups, pool.sha256)
     notes = []
     is_split = config.validation == "split" and "validation" not in given
@@ -332,9 +356,10 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
         given[given == "validation"] = "train"
     elif is_split:
         given[_held_out(pool, keys, given, config.validation_split, config, "validation")] = "validation"
-    splits = {name: _rows_of(pool, np.flatnonzero(given == name)) for name in ("train", validation, "test")}
+    positions = {name: np.flatnonzero(given == name) for name in ("train", validation, "test")}
+    splits = {name: _rows_of(pool, at) for name, at in positions.items()}
     notes += _warn_of_classes(pool, splits)
-    notes += _warn_of_copies(pool, splits)
+    notes += _warn_of_copies(pool, positions)
     height, width, channels = pool.pixels.shape[1:]
     resolved = {"image_size": (height, width), "color": "grey" if channels == 1 else "rgb"}
     return Dataset(
@@ -351,19 +376,22 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
 
 
 def _held_out(
-    pool: _Pool, keys: Sequence[str], given: npt.NDArray[np.str_], share: float, config: DataConfig, purpose: str
+    pool: _Pool, keys: Sequence[str], given: npt.NDArray[np.object_], share: float, config: DataConfig, purpose: str
 ) -> npt.NDArray[np.int64]:
     """Positions of the training part that are set aside."""
     train = np.flatnonzero(given == "train")
-    held = split.held_out(pool.labels[train], [keys[int(at)] for at in train], share, config.split_seed, purpose)
+    of_train = (keys[int(at)] for at in train)  # one after the other: a list of them would be as long as the data set
+    held = split.held_out(pool.labels[train], of_train, share, config.split_seed, purpose)
     return train[held]
 
 
 def _refuse_small_classes(pool: _Pool, is_train: npt.NDArray[np.bool_], parts: int) -> None:
     """Raises: DataError, if a class has fewer different pictures than the parts that need one of it."""
-    pictures = {(int(pool.labels[at]), pool.sha256[at]) for at in np.flatnonzero(is_train)}
-    counts = Counter(label for label, _ in pictures)
-    if small := [f"{pool.class_names[label]} ({count})" for label, count in sorted(counts.items()) if count < parts]:
+    classes = len(pool.class_names)
+    counts = _counts(_distinct(pool.pictures[is_train] * classes + pool.labels[is_train]) % classes, classes)
+    if small := [
+        f"{name} ({count})" for name, count in zip(pool.class_names, counts, strict=True) if 0 < count < parts
+    ]:
         hint = f"Each class needs {parts} different pictures or more: add some, or leave these classes out."
         raise DataError(f"too few pictures to learn from and to judge by: {', '.join(small)}", hint=hint)
 
@@ -387,25 +415,28 @@ def _warn_of_classes(pool: _Pool, splits: dict[str, Split]) -> list[str]:
     return notes
 
 
-def _warn_of_copies(pool: _Pool, splits: dict[str, Split]) -> list[str]:
+def _warn_of_copies(pool: _Pool, positions: dict[str, npt.NDArray[np.int64]]) -> list[str]:
     """Pictures that are, byte for byte, in training and elsewhere too, or under two classes."""
     notes = []
-    learned = set(splits["train"].sha256)
-    for part, examples in splits.items():
-        copies = [name for name, digest in zip(examples.names, examples.sha256, strict=True) if digest in learned]
-        if copies and part != "train":
-            notes.append(f"{len(copies)} pictures of the {part} part are in the training part too: {_some(copies)}.")
-    label_of = dict(zip(pool.sha256, pool.labels.tolist(), strict=True))
-    twice = {
-        digest for digest, label in zip(pool.sha256, pool.labels.tolist(), strict=True) if label_of[digest] != label
-    }
-    if names := [name for name, digest in zip(pool.names, pool.sha256, strict=True) if digest in twice]:
-        notes.append(f"{len(twice)} pictures lie under more than one class: {_some(names)}.")
+    is_learned = np.isin(pool.pictures, pool.pictures[positions["train"]])
+    for part, at in positions.items():
+        copies = at[is_learned[at]]
+        if len(copies) and part != "train":
+            notes.append(
+                f"{len(copies)} pictures of the {part} part are in the training part too: {_some(pool.names, copies)}."
+            )
+    label_of = np.zeros(len(pool.labels), np.int32)
+    label_of[pool.pictures] = pool.labels
+    twice = _distinct(pool.pictures[label_of[pool.pictures] != pool.labels])
+    if len(twice):
+        names = _some(pool.names, np.flatnonzero(np.isin(pool.pictures, twice)))
+        notes.append(f"{len(twice)} pictures lie under more than one class: {names}.")
     return notes
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+def _some(names: Sequence[str], positions: npt.NDArray[np.int64]) -> str:
+    more = f" and {len(positions) - 6} more" if len(positions) > 6 else ""
+    return ", ".join(names[int(at)] for at in positions[:6]) + more
 
 
 def _rows_of(pool: _Pool, positions: npt.NDArray[np.int64]) -> Split:
@@ -413,11 +444,16 @@ def _rows_of(pool: _Pool, positions: npt.NDArray[np.int64]) -> Split:
         pool.pixels,
         pool.rows[positions],
         pool.labels[positions],
-        [pool.names[at] for at in positions],
-        [pool.sha256[at] for at in positions],
-        [pool.groups[at] for at in positions],
+        chosen(pool.names, positions),
+        chosen(pool.sha256, positions),
+        chosen(pool.groups, positions),
     )
 
 
-def _counts(labels: npt.NDArray[np.int32], classes: int) -> list[int]:
+def _distinct(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """In order. Not asked for counts, np.unique hashes, which takes a hundred times as long."""
+    return np.unique(numbers, return_counts=True)[0]
+
+
+def _counts(labels: npt.NDArray[np.integer[Any]], classes: int) -> list[int]:
     return [int(count) for count in np.bincount(labels, minlength=classes)]

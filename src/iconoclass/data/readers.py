@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import math
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -193,18 +195,22 @@ def read_digits(_: list[Path], class_names: tuple[str, ...]) -> Arrays:
 # -- .npz ----------------------------------------------------------------------------------------------------------
 
 
-def read_npz(path: Path) -> Arrays:
+def read_npz(path: Path, room: Path) -> Arrays:
     """x_train, y_train and, if there, x_test, y_test of an .npz file; labels may be numbers or words.
 
+    room: a folder into which the arrays are unpacked; they are mapped from there, whatever their size.
     Raises: DataError, if an array is missing or has another shape or dtype than images and labels have.
     """
     try:
         # Opened here: NumPy leaves a file open that turns out to be no zip.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test") if name in file}
             held = list(file)
+            wanted = [name for name in ("x_train", "y_train", "x_test", "y_test") if name in held]
+            arrays = {name: _mapped(file.zip, name, room) for name in wanted}
     # A single array under this name has no `with`: TypeError. Sizes that a header invents: MemoryError.
     except (OSError, ValueError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise DataError(f"{path} cannot be read as an .npz of plain arrays: {error}") from None
     missing = [name for name in ("x_train", "y_train") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):
@@ -227,6 +233,13 @@ def read_npz(path: Path) -> Arrays:
         labels.get("y_test"),
         tuple(map(str, names.tolist())),
     )
+
+
+def _mapped(archive: zipfile.ZipFile, name: str, room: Path) -> npt.NDArray[Any]:
+    member, path = name if name in archive.namelist() else f"{name}.npy", room / name
+    with archive.open(member) as packed, path.open("wb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def _checked_pixels(pixels: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.uint8]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 
-def keys_of(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
+def keys_of(groups: Sequence[str], digests: Sequence[str]) -> Sequence[str]:
     """What must stay together, as one key for each example: its group, or its content if it has none ("").
 
     Copies of one picture stay together even where they were put in several groups, or where one of them has none.
     """
+    if not any(groups):
+        return digests
     parent: dict[tuple[int, str], tuple[int, str]] = {}
 
     def root(key: tuple[int, str]) -> tuple[int, str]:
@@ -37,7 +39,7 @@ def keys_of(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
 
 
 def held_out(
-    labels: npt.NDArray[np.int32], keys: Sequence[str], share: float, seed: int, purpose: str
+    labels: npt.NDArray[np.int32], keys: Iterable[str], share: float, seed: int, purpose: str
 ) -> npt.NDArray[np.bool_]:
     """Which examples are held out: about `share` of every class, whole keys only.
 
@@ -45,30 +47,39 @@ def held_out(
     shares with no other class. Of keys of one example each, the share is right to within one example a class.
     Returns: bool (n,).
     """
-    members: dict[str, list[int]] = {}
-    for index, key in enumerate(keys):
-        members.setdefault(key, []).append(index)
-    sizes = {key: Counter(labels[rows].tolist()) for key, rows in members.items()}
-    left = Counter(label for size in sizes.values() for label in size)
-    wanted = {label: max(1, round(share * count)) for label, count in Counter(labels.tolist()).items()}
+    ranks = np.fromiter((_rank(key, seed, purpose) for key in keys), "S16", len(labels))
+    # From here on a key is a run of equal ranks, and in it the examples of a class are one run.
+    order = np.lexsort((labels, ranks))
+    is_first = np.append(True, ranks[order[1:]] != ranks[order[:-1]])[: len(order)]
+    bounds = np.append(np.flatnonzero(is_first), len(order)).tolist()
+    of_another_class = np.append(True, labels[order[1:]] != labels[order[:-1]])[: len(order)]
+    left = Counter(labels[order[is_first | of_another_class]].tolist())
+    ordered = labels[order].tolist()
+    wanted = {label: max(1, round(share * count)) for label, count in Counter(ordered).items()}
     held = np.zeros(len(labels), bool)
-    empty = set(left)
+    empty, short = set(left), set(left)  # classes of which none is held, and too few
 
-    def hold(key: str) -> None:
-        held[members[key]] = True
-        empty.difference_update(sizes[key])
-        for label, count in sizes[key].items():
+    def sizes(key: int) -> Counter[int]:
+        return Counter(ordered[bounds[key] : bounds[key + 1]])
+
+    def hold(key: int) -> None:
+        held[order[bounds[key] : bounds[key + 1]]] = True
+        for label, count in sizes(key).items():
+            empty.discard(label)
             wanted[label] -= count
             left[label] -= 1
+            if wanted[label] <= 0:
+                short.discard(label)
 
-    ranked = sorted(members, key=lambda key: _rank(key, seed, purpose))
-    for key in ranked:
+    for key in range(len(bounds) - 1):
         # Every class in it keeps a key to learn from, and comes no further from its share than it was.
-        if all(left[label] >= 2 and 2 * wanted[label] >= count for label, count in sizes[key].items()):
+        if all(left[label] >= 2 and 2 * wanted[label] >= count for label, count in sizes(key).items()):
             hold(key)
+        if not short:
+            break
     # Where every key of a class is larger than its share, the smallest one has to do.
-    for key in sorted(ranked, key=lambda key: len(members[key])) if empty else ():
-        if empty & set(sizes[key]) and all(left[label] >= 2 for label in sizes[key]):
+    for key in np.argsort(np.diff(bounds), kind="stable").tolist() if empty else ():
+        if empty & set(sizes(key)) and all(left[label] >= 2 for label in sizes(key)):
             hold(key)
     return held
 

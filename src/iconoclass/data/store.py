@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,42 @@ from iconoclass.files import cache_folder, sha256_of, write_json
 VERSION = 3  # of what is stored; raised when decoding or resizing changes what comes out
 
 Array = npt.NDArray[Any]
+
+
+class Texts(Sequence[str]):
+    """Strings kept as one array of bytes, decoded as they are asked for: a million cost what their letters cost.
+
+    encoded: bytes (n,), UTF-8.
+    """
+
+    def __init__(self, encoded: npt.NDArray[np.bytes_]) -> None:
+        self.encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(bytes.decode, self.encoded)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        return list(Texts(self.encoded[at])) if isinstance(at, slice) else self.encoded[at].decode()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+def chosen(texts: Sequence[str], positions: npt.NDArray[np.integer[Any]]) -> Sequence[str]:
+    """Those at the positions, kept as they were."""
+    return Texts(texts.encoded[positions]) if isinstance(texts, Texts) else [texts[at] for at in positions]
 
 
 def key_of(*parts: Any) -> str:
@@ -50,12 +86,20 @@ def stored(key: str, make: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, 
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return _opened(folder)
+    return _opened(folder, is_new=True)
 
 
-def _opened(folder: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def write_pixels(path: Path, shape: tuple[int, ...], pieces: Iterable[Array]) -> None:
+    """An .npy file of bytes, piece after piece: all of it is never in memory."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece, np.uint8).data)
+
+
+def _opened(folder: Path, *, is_new: bool = False) -> tuple[dict[str, Array], dict[str, Any]]:
     kept = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     paths = {name: folder / f"{name}.npy" for name in kept["sha256"]}
-    if any(sha256_of(path) != kept["sha256"][name] for name, path in paths.items()):
+    if not is_new and any(sha256_of(path) != kept["sha256"][name] for name, path in paths.items()):
         raise ValueError(f"{folder} is damaged")
     return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}, kept["facts"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from iconoclass.data.dataset import Dataset, Split, open_dataset
 from iconoclass.errors import DataError
 from iconoclass.evaluation.report import Judged, Report
-from iconoclass.prediction.predictor import Predictor
+from iconoclass.prediction.predictor import BATCH, Predictor
 from iconoclass.run import Run
 
 TRAIN_SAMPLE = 10_000
@@ -42,4 +44,6 @@ def evaluate(
 
 def _judge(predictor: Predictor, split: Split, name: str) -> Judged:
     asked = split.sample(TRAIN_SAMPLE) if name == "train" else split
-    return Judged(asked, predictor.probabilities(asked.pixels), len(split) if len(asked) < len(split) else None)
+    batches = (np.arange(at, min(at + BATCH, len(asked))) for at in range(0, len(asked) or 1, BATCH))
+    answers = np.concatenate([predictor.probabilities(asked.take(batch)) for batch in batches])
+    return Judged(asked, answers, len(split) if len(asked) < len(split) else None)

@@ -740,7 +740,7 @@ def _captions(cases: list[tuple[int, int, float]], class_names: list[str], room:
 
 @_on_paper
 def confused_pairs(
-    images: Images,
+    take: Callable[[npt.NDArray[np.int64]], Images],
     true: Labels,
     predicted: Labels,
     confidence: Floats,
@@ -750,15 +750,16 @@ def confused_pairs(
 ) -> Figure:
     """The most frequent mistakes, a row each: the pair of classes, how often, and the most confident examples.
 
-    images: uint8 (images, height, width, 1|3). true, predicted: int (images,). confidence: float (images,), in [0, 1].
+    take: the pictures at some positions, uint8 (positions, height, width, 1|3): only those that are shown are read.
+    true, predicted: int (images,). confidence: float (images,), in [0, 1].
     """
     matrix = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
     np.add.at(matrix, (true, predicted), 1)
     confused = _most_confused(matrix, pairs)
     if not confused:
-        return _nothing("No mistakes", "", f"All {_images(len(images))} are right." if len(images) else "No images.")
+        return _nothing("No mistakes", "", f"All {_images(len(true))} are right." if len(true) else "No images.")
     left = 230
-    frame = _Frame(images, _box(per_pair, WIDTH - 2 * MARGIN - left))
+    frame = _Frame(take(np.arange(1)), _box(per_pair, WIDTH - 2 * MARGIN - left))
     pitch = max(frame.height + 34, 92) + 16
     first, second, count = confused[0]
     sheet = _Sheet(
@@ -772,9 +773,9 @@ def confused_pairs(
         _write_pair(sheet, y, class_names[t], class_names[p], count, left - 20)
         which = np.flatnonzero((true == t) & (predicted == p))
         surest = which[np.argsort(-confidence[which], kind="stable")][:per_pair]
-        for column, i in enumerate(surest):
+        for column, (i, pixels) in enumerate(zip(surest, take(surest), strict=True)):
             x = MARGIN + left + column * (frame.cell + GAP)
-            sheet.picture(x, y, images[i], frame)
+            sheet.picture(x, y, pixels, frame)
             sheet.write(x, y + frame.height + 6, f"✗ {_percent(float(confidence[i]))}", size=CAPTION, colour=WRONG)
     return sheet.figure
 

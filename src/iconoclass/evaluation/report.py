@@ -66,6 +66,8 @@ class Report:
             metrics[name] = score(judged.split.labels, judged.probabilities, self.dataset.class_names)
             if judged.sampled_from:
                 metrics[name]["sampled_from"] = judged.sampled_from
+            if self.run.config.model.views == "mirrored":
+                metrics[name]["views"] = "mirrored"
             if self.dataset.validates_on_test and name != "train":
                 metrics[name]["note"] = OPTIMISTIC
         return metrics
@@ -94,7 +96,8 @@ class Report:
         yield "predictions", self._grid(_spread(len(test.split), 40), "Test pictures and what they were taken for")
         yield "mistakes", self._grid(_worst(test, 40), "The worst mistakes", "Wrong, and most certain of it.")
         wrong = np.flatnonzero(test.is_wrong)
-        yield "confused_pairs", plots.confused_pairs(*self._cases(wrong), names)
+        answers = test.split.labels[wrong], test.predicted[wrong], test.confidence[wrong]
+        yield "confused_pairs", plots.confused_pairs(lambda at: test.split.take(wrong[at]), *answers, names)
         examples = _few_of_each(self.dataset.train, len(names), 10)
         yield "samples", plots.samples(self.dataset.train.take(examples), self.dataset.train.labels[examples], names)
 
@@ -138,14 +141,15 @@ class Report:
         for part, judged in self.judged.items():
             answers = zip(
                 judged.split.names,
-                judged.split.labels.tolist(),
-                judged.predicted.tolist(),
-                judged.confidence.tolist(),
-                judged.probabilities.tolist(),
+                judged.split.labels,
+                judged.predicted,
+                judged.confidence,
+                judged.probabilities,
                 strict=True,
             )
             for image, true, predicted, confidence, row in answers:
-                yield part, image, names[true], names[predicted], f"{confidence:.7g}", *(f"{p:.7g}" for p in row)
+                numbers = (f"{p:.7g}" for p in row.tolist())
+                yield part, image, names[true], names[predicted], f"{confidence:.7g}", *numbers
 
     def _cases(self, positions: npt.NDArray[np.integer[Any]]) -> _Cases:
         """Images, true and predicted classes and confidence of some test pictures."""
@@ -222,6 +226,8 @@ def _remarks(metrics: Mapping[str, Any]) -> list[str]:
         for name, part in metrics.items()
         if "sampled_from" in part
     ]
+    if any("views" in part for part in metrics.values()):
+        remarks.append("With mirrored views: each picture was looked at twice, as it is and mirrored.")
     notes = {part["note"] for part in metrics.values() if "note" in part}
     return remarks + [f"* {note[0].upper()}{note[1:]}." for note in sorted(notes)]
 

@@ -11,7 +11,7 @@ from iconoclass.backend import keras
 
 layers = keras.layers
 
-WHITENING = "whitening"
+WHITENING, KERNEL = "whitening", "kernel"  # layers are found by these names to be initialised
 
 
 def resnet(shape: tuple[int, int, int], classes: int, *, width: int = 32, dropout: float = 0.0) -> Any:
@@ -26,10 +26,10 @@ def resnet(shape: tuple[int, int, int], classes: int, *, width: int = 32, dropou
     x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     x = layers.Conv2D(2 * 4 * shape[2], 2, use_bias=True, name=WHITENING)(x)
     x = layers.ReLU()(x)
-    filters, side = width, min(shape[:2]) - 1
+    filters, side, block = width, min(shape[:2]) - 1, 1
     while side >= 4:
-        x = _block(x, filters)
-        filters, side = 2 * width, side // 2
+        x = _block(x, filters, block)
+        filters, side, block = 2 * width, side // 2, block + 1
     x = layers.GlobalMaxPooling2D()(x)
     if dropout:
         x = layers.Dropout(dropout)(x)
@@ -39,11 +39,11 @@ def resnet(shape: tuple[int, int, int], classes: int, *, width: int = 32, dropou
     return keras.Model(inputs, layers.Softmax(dtype="float32", name="probabilities")(x), name="resnet")
 
 
-def _block(x: Any, filters: int) -> Any:
-    x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+def _block(x: Any, filters: int, number: int) -> Any:
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{KERNEL}_{number}a")(x)
     x = layers.MaxPooling2D(2)(x)
     x = _normalised(x)
-    y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    y = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{KERNEL}_{number}b")(x)
     return layers.Add()([x, _normalised(y)])
 
 
@@ -53,15 +53,25 @@ def _normalised(x: Any) -> Any:
     return layers.ReLU()(x)
 
 
-def whiten(model: Any, pixels: npt.NDArray[np.uint8]) -> None:
-    """Set the first convolution, if it is a whitening one, to the eigenvectors of 2 x 2 patches, and keep it fixed.
+def initialise(model: Any, pixels: npt.NDArray[np.uint8]) -> None:
+    """Give the network, if it is one of ours, a start that knows what pictures look like; else leave it as it is.
 
     pixels: uint8 (images, height, width, channels); 5,000 are enough.
+    """
+    names = [layer.name for layer in model.layers]
+    if WHITENING not in names:
+        return
+    _whiten(model.get_layer(WHITENING), pixels)
+    for name in names:
+        if name.startswith(KERNEL):
+            _pass_through(model.get_layer(name))
+
+
+def _whiten(layer: Any, pixels: npt.NDArray[np.uint8]) -> None:
+    """Set a 2 x 2 convolution to the eigenvectors of the pictures' patches, and keep it fixed.
+
     Each direction stands twice, with both signs, because the ReLU after it keeps one side only.
     """
-    layer = next((layer for layer in model.layers if layer.name == WHITENING), None)
-    if layer is None:
-        return
     scaled = pixels.astype(np.float32) / 127.5 - 1
     height, width = scaled.shape[1] - 1, scaled.shape[2] - 1
     corners = [scaled[:, dy : dy + height, dx : dx + width] for dy in (0, 1) for dx in (0, 1)]
@@ -72,3 +82,13 @@ def whiten(model: Any, pixels: npt.NDArray[np.uint8]) -> None:
     kernel = np.concatenate([kernel, -kernel], axis=1).reshape(2, 2, scaled.shape[-1], -1)
     layer.set_weights([kernel.astype(np.float32), np.zeros(kernel.shape[-1], np.float32)])
     layer.trainable = False
+
+
+def _pass_through(layer: Any) -> None:
+    """Let each filter, as far as there are inputs, begin as the one that hands its input on."""
+    [kernel] = layer.get_weights()
+    height, width, inputs, outputs = kernel.shape
+    passed = np.arange(min(inputs, outputs))
+    kernel[..., passed] = 0
+    kernel[height // 2, width // 2, passed, passed] = 1
+    layer.set_weights([kernel])

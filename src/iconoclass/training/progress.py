@@ -41,6 +41,9 @@ class Listener:
     def ends(self) -> None:
         pass
 
+    def tells(self, line: str) -> None:
+        """Told once the training has ended: what its time went into."""
+
 
 class Lines(Listener):
     """A plain line an epoch, for pipes and logs."""
@@ -50,6 +53,9 @@ class Lines(Listener):
 
     def ends_epoch(self, row: Mapping[str, float], now: Now) -> None:
         print(describe(row, now), file=self.stream, flush=True)
+
+    def tells(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
 
 
 class Live(Listener):
@@ -87,6 +93,9 @@ class Live(Listener):
 
     def ends(self) -> None:
         self.progress.stop()
+
+    def tells(self, line: str) -> None:
+        self.progress.console.print(line, highlight=False)
 
 
 class TensorBoard(Listener):
@@ -139,6 +148,10 @@ class All(Listener):
     def ends(self) -> None:
         for listener in self.listeners:
             listener.ends()
+
+    def tells(self, line: str) -> None:
+        for listener in self.listeners:
+            listener.tells(line)
 
 
 def describe(row: Mapping[str, float], now: Now) -> str:

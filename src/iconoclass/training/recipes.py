@@ -21,7 +21,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
 
     Raises: UsageError, if a name is unknown or a setting would have no effect.
     """
-    model = config.model.model or "resnet"
+    model = _network(config)
     entry = pick(MODELS, model, "model")
     recipe = config.training.recipe or entry.recipe
     defaults = pick(RECIPES, recipe, "recipe")(config, dataset)
@@ -30,7 +30,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
     if chosen.get("precision") == "auto":
         del chosen["precision"]
     whole = Config.of(**{**NO_AUGMENTATION, **entry.defaults, **defaults, **chosen, "model": model, "recipe": recipe})
-    _refuse_what_has_no_effect(config, whole)
+    _refuse_what_has_no_effect(config, whole, dataset)
     return whole
 
 
@@ -45,8 +45,8 @@ def textbook(config: Config, dataset: Dataset) -> Settings:
         "epochs": 10,
         "batch_size": 32,
         "optimizer": optimizer,
-        "lr": {"sgd": 1e-2}.get(optimizer, 1e-3),
-        "momentum": 0.9 if optimizer == "sgd" else None,
+        "lr": {"sgd": 1e-2, "muon": 2e-2}.get(optimizer, 1e-3),
+        "momentum": {"sgd": 0.9, "muon": 0.6}.get(optimizer),
         "weight_decay": 4e-3 if optimizer == "adamw" else 0.0,  # Keras's own default
         "schedule": "constant",
         "label_smoothing": 0.0,
@@ -57,27 +57,34 @@ def textbook(config: Config, dataset: Dataset) -> Settings:
 
 
 def fast(config: Config, dataset: Dataset) -> Settings:
-    """The most accuracy for the time on a CPU. Sources: Jordan, arXiv 2404.00498; Page (2018-19)."""
-    # Without batch norm in it, a network does not stand the high rate that makes SGD the faster one.
-    normalised = MODELS[config.model.model or "resnet"].recipe == "fast"
-    optimizer = config.training.optimizer or ("sgd" if normalised else "adamw")
+    """The most accuracy for the time on a CPU. Each number's effect: docs/speed.md.
+
+    Sources: Jordan, arXiv 2404.00498 (schedule to nothing, smoothing, flip and shift) and Muon (2024).
+    """
+    # Without batch norm in it, a network stands neither the high rate nor kernels that are held at one norm.
+    normalised = MODELS[_network(config)].recipe == "fast"
+    optimizer = config.training.optimizer or ("muon" if normalised else "adamw")
     batch_size = config.training.batch_size or _batch_size(len(dataset.train))
     return {
         "epochs": _epochs(len(dataset.train)),
         "batch_size": batch_size,
         "optimizer": optimizer,
-        # In proportion to the batch: twice the images, twice the step (Goyal et al., arXiv 1706.02677).
-        "lr": 1.2 * batch_size / 512 if optimizer == "sgd" else 2e-3,
-        "momentum": 0.85 if optimizer == "sgd" else None,
-        "weight_decay": 5e-3,
-        "schedule": "triangular",
-        "label_smoothing": 0.2 if normalised else 0.1,
+        # SGD's in proportion to the batch (Goyal et al., arXiv 1706.02677); Muon's is a share of the weights.
+        "lr": {"muon": 0.24, "sgd": 1.2 * batch_size / 512}.get(optimizer, 2e-3),
+        "momentum": {"muon": 0.6, "sgd": 0.85}.get(optimizer),
+        "weight_decay": 0.0 if optimizer == "muon" else 5e-3,
+        "schedule": "linear" if optimizer == "muon" else "triangular",
+        "label_smoothing": 0.1,
         "average": 0.0,
-        "patience": 0,  # The rate falls to nearly nothing at the end; an early end would miss the best part.
+        "patience": 0,  # The rate falls to nothing at the end; an early end would miss the best part.
         "precision": "bfloat16" if BACKEND == "tensorflow" and processor_has_bfloat16() else "float32",
         "flip": 0.5 if dataset.has_mirror_images else 0.0,
         "shift": 0.0625,  # 2 pixels of 32
     }
+
+
+def _network(config: Config) -> str:
+    return "resnet" if config.model.model in (None, "auto") else config.model.model
 
 
 def _epochs(images: int) -> int:
@@ -90,13 +97,19 @@ def _batch_size(images: int) -> int:
     return max(16, min(512, images // 16))
 
 
-def _refuse_what_has_no_effect(asked: Config, whole: Config) -> None:
+def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -> None:
     """Raises: UsageError, naming every setting that was asked for and would change nothing."""
     training, problems = whole.training, []
     pick(OPTIMIZERS, training.optimizer or "", "optimizer")
     pick(SCHEDULES, training.schedule or "", "schedule")
-    if asked.training.momentum and training.optimizer != "sgd":
+    if asked.training.momentum and training.optimizer not in ("sgd", "muon"):
         problems.append(f"momentum has no effect with {training.optimizer}")
+    if asked.training.weight_decay and training.optimizer == "muon":
+        problems.append("weight_decay has no effect with muon, which holds the norm of kernels")
+    if asked.training.budget and asked.training.epochs:
+        problems.append("budget and epochs exclude each other: a budget decides the epochs")
+    if asked.model.views == "mirrored" and not dataset.has_mirror_images:
+        problems.append(f"mirrored views make no sense for {dataset.name}, whose mirror images are other pictures")
     for option in ("width", "dropout"):
         has = MODELS[whole.model.model or ""].options
         if getattr(asked.model, option) is not None and option not in has:

@@ -6,15 +6,21 @@ Keras's own fit and train_on_batch cost about as much as a small network itself 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from iconoclass.backend import BACKEND
 from iconoclass.data.batches import Batch
 
-# A batch in; its mean loss and the number of images whose top class was right out. The model has learned.
-Step = Callable[[Batch], tuple[float, int]]
+
+@dataclass(frozen=True)
+class Step:
+    """copy: a batch of NumPy arrays -> the backend's tensors. learn: those -> the batch's mean loss and the number of
+    images whose top class was right; the model has learned. Apart, so that each can be timed.
+    """
+
+    copy: Callable[[Batch], Any]
+    learn: Callable[[Any], tuple[float, int]]
 
 
 def make_step(model: Any, optimizer: Any, loss: Any) -> Step:
@@ -36,16 +42,18 @@ def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
 
     compiled: list[Any] = []
 
-    def run(batch: Batch) -> tuple[float, int]:
-        arrays = (batch.pixels, batch.targets, batch.weights)
+    def copy(batch: Batch) -> Any:
+        return [tf.constant(array) for array in (batch.pixels, batch.targets, batch.weights)]
+
+    def learn(tensors: Any) -> tuple[float, int]:
         if not compiled:
             # The batch's length is left open: one trace serves shorter batches too. XLA is slower on a CPU.
-            signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
+            signature = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
             compiled.append(tf.function(step, jit_compile=False).get_concrete_function(*signature))
-        value, correct = compiled[0](*map(tf.constant, arrays))
+        value, correct = compiled[0](*tensors)
         return float(value), int(correct)
 
-    return run
+    return Step(copy, learn)
 
 
 def _correct(tf: Any, targets: Any, probabilities: Any) -> Any:
@@ -71,34 +79,41 @@ def _jax_step(model: Any, optimizer: Any, loss: Any) -> Step:
     compiled = jax.jit(step)
     groups = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
 
-    def run(batch: Batch) -> tuple[float, int]:
+    def copy(batch: Batch) -> Any:
+        return jax.device_put((batch.pixels, batch.targets, batch.weights))
+
+    def learn(tensors: Any) -> tuple[float, int]:
         values = [[variable.value for variable in group] for group in groups]
-        *changed, value, correct = compiled(*values, batch.pixels, batch.targets, batch.weights)
+        *changed, value, correct = compiled(*values, *tensors)
         for group, news in zip(groups, changed, strict=True):
             for variable, new in zip(group, news, strict=True):
                 variable.assign(new)
         return float(value), int(correct)
 
-    return run
+    return Step(copy, learn)
 
 
 def _torch_step(model: Any, optimizer: Any, loss: Any) -> Step:
     import torch
 
-    def run(batch: Batch) -> tuple[float, int]:
+    def copy(batch: Batch) -> Any:
+        # Where the network is, which may be a GPU.
+        device = model.trainable_variables[0].value.device
+        return [torch.as_tensor(array, device=device) for array in (batch.pixels, batch.targets, batch.weights)]
+
+    def learn(tensors: Any) -> tuple[float, int]:
+        pixels, targets, weights = tensors
         model.zero_grad()
-        probabilities = model(batch.pixels, training=True)
-        targets = torch.as_tensor(batch.targets, device=probabilities.device)
-        value = loss(targets, probabilities, sample_weight=batch.weights)
+        probabilities = model(pixels, training=True)
+        value = loss(targets, probabilities, sample_weight=weights)
         value.backward()
         variables = [variable for variable in model.trainable_variables if variable.value.grad is not None]
         with torch.no_grad():
             optimizer.apply([variable.value.grad for variable in variables], variables)
-        top = probabilities.detach().argmax(-1).cpu().numpy()
-        labels = np.argmax(batch.targets, -1) if batch.targets.ndim == 2 else batch.targets
-        return float(value), int(np.count_nonzero(top == labels))
+        labels = targets.argmax(-1) if targets.ndim == 2 else targets
+        return float(value), int((probabilities.detach().argmax(-1) == labels).sum())
 
-    return run
+    return Step(copy, learn)
 
 
 STEPS: dict[str, Callable[[Any, Any, Any], Step]] = {

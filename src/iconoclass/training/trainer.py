@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import signal
 import threading
@@ -20,65 +21,56 @@ from iconoclass.data.batches import Batches, balanced_weights
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.errors import DivergedError
 from iconoclass.files import writing
-from iconoclass.models.catalog import build
-from iconoclass.models.resnet import whiten
+from iconoclass.intervals import wilson
+from iconoclass.models.catalog import build, with_mirrored_views
+from iconoclass.models.resnet import initialise
 from iconoclass.run import History, Run
 from iconoclass.training.optimizers import SCHEDULES, build_optimizer
+from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.progress import Listener, Now
 from iconoclass.training.steps import Step, make_step
 
 Weights = list[npt.NDArray[Any]]
 
+PARTS = ("compute", "input", "copy", "validation")  # what the time of a training goes into
+
 
 @dataclass
 class Learner:
-    """What learns, and what there is to tell of it."""
+    """What learns, and what there is to tell of it.
+
+    model: what is trained, perhaps in bfloat16; kept: the float32 network that is saved with its weights, for on other
+    processors bfloat16 would be slow or wrong. seconds: what the time of training went into.
+    """
 
     config: Config
+    dataset: Dataset
     batches: Batches
-    validation: Split
     model: Any
+    kept: Any
     optimizer: Any
     step: Step
+    plan: Plan
     average: Average | None
-    listener: Listener
+    budget: Budget | None = None
     history: History = field(default_factory=list)
     best: Weights = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     is_stopped: bool = False
 
-
-def train(dataset: Dataset, config: Config, run: Run, listener: Listener) -> Learner:
-    """Learn until the epochs are over, patience ends or Ctrl-C; keep the best and the last weights in the run.
-
-    config: with nothing left open (`recipes.complete`).
-    Returns: the learner; `is_stopped` says that it was Ctrl-C.
-    Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there and, if an
-    epoch had ended well, its best weights.
-    """
-    learner = prepare(dataset, config, listener)
-    listener.begins(config.training.epochs or 1, len(learner.batches))
-    try:
-        with _ctrl_c() as is_asked_to_stop:
-            fit(learner, run, is_asked_to_stop)
-    except DivergedError:
-        # What was learned before it is not lost; the weights as they are now are of no use.
-        if learner.best:
-            learner.model.set_weights(learner.best)
-            keep(learner, dataset, run)
-        raise
-    finally:
-        listener.ends()
-    keep(learner, dataset, run)
-    return learner
+    @property
+    def epochs(self) -> int:
+        """Passes over the training part, of which the last may be broken off."""
+        return -(-self.plan.steps // len(self.batches))
 
 
-def prepare(dataset: Dataset, config: Config, listener: Listener) -> Learner:
-    """Network, optimiser and batches, all from the one seed."""
+def prepare(dataset: Dataset, config: Config) -> Learner:
+    """Network, optimiser and batches, all from the one seed. config: with nothing left open (`recipes.complete`)."""
     training = config.training
     make_deterministic(training.seed)
     classes = len(dataset.class_names)
     model = _build(config, dataset, training.precision)
-    whiten(model, dataset.train.sample(5_000).pixels)
+    initialise(model, dataset.train.sample(5_000).pixels)
     optimizer = build_optimizer(training, model)
     strengths = {name: strength for name, strength in config.augment if strength}
     batches = Batches(
@@ -96,79 +88,146 @@ def prepare(dataset: Dataset, config: Config, listener: Listener) -> Learner:
         if soft
         else keras.losses.SparseCategoricalCrossentropy()
     )
-    average = Average(training.average) if training.average else None
     step = make_step(model, optimizer, loss)
-    return Learner(config, batches, dataset.validation, model, optimizer, step, average, listener)
+    plan = Plan(max(1, round((training.epochs or 1) * len(batches))))
+    average = Average(training.average) if training.average else None
+    kept = _build(config, dataset, "float32")
+    if config.model.views == "mirrored":
+        kept = with_mirrored_views(kept)
+    return Learner(config, dataset, batches, model, kept, optimizer, step, plan, average)
 
 
-def fit(learner: Learner, run: Run, is_asked_to_stop: Callable[[], bool]) -> None:
+def train(learner: Learner, run: Run, listener: Listener) -> Learner:
+    """Learn until the plan is done, patience ends or Ctrl-C; keep the best and the last weights in the run.
+
+    Returns: the learner; `is_stopped` says that it was Ctrl-C.
+    Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there and, if an
+    epoch had ended well, its best weights.
+    """
+    listener.begins(learner.epochs, len(learner.batches))
+    try:
+        with _ctrl_c() as is_asked_to_stop:
+            fit(learner, run, listener, is_asked_to_stop)
+    except DivergedError:
+        # What was learned before it is not lost; the weights as they are now are of no use.
+        if learner.best:
+            learner.model.set_weights(learner.best)
+            keep(learner, run)
+        raise
+    finally:
+        listener.ends()
+    listener.tells(account(learner))
+    if learner.plan.changes:
+        learner.config = learner.config.with_settings(epochs=round(learner.plan.steps / len(learner.batches), 6))
+    keep(learner, run)
+    return learner
+
+
+def fit(learner: Learner, run: Run, listener: Listener, is_asked_to_stop: Callable[[], bool]) -> None:
     """Epoch after epoch, each judged on validation."""
     training = learner.config.training
     started = time.monotonic()
-    for epoch in range(training.epochs or 1):
-        now = run_epoch(learner, epoch, started, is_asked_to_stop)
+    if learner.budget:
+        learner.budget.begin()
+    for epoch in itertools.count():
+        now = run_epoch(learner, epoch, started, listener, is_asked_to_stop)
         if now is None:
             learner.is_stopped = True
             return
-        last = learner.model.get_weights()
-        if not all(np.isfinite(weight).all() for weight in last):
-            # The last step of the epoch spoilt the weights after its own loss had been taken.
-            raise _diverged(learner, epoch, now.step, math.nan)
-        weights = learner.average.weights if learner.average else last
-        row = {
-            "epoch": epoch + 1,
-            "seconds": round(time.monotonic() - started, 3),
-            "loss": now.loss,
-            "accuracy": now.accuracy,
-            **_judge(learner.model, weights, learner.validation),
-            "learning_rate": float(learner.optimizer.learning_rate),
-        }
-        learner.history.append(row)
+        row = _judge_epoch(learner, now, started)
         run.write_history(learner.history)
-        learner.listener.ends_epoch(row, now)
+        listener.ends_epoch(row, now)
         best = best_epoch(learner.history)
-        if best == epoch + 1:
-            learner.best = weights
-        if training.patience and epoch + 1 - best >= training.patience:
+        is_patient = not training.patience or epoch + 1 - best < training.patience
+        sure = wilson(round(row["val_accuracy"] * len(learner.dataset.validation)), len(learner.dataset.validation))
+        is_reached = training.target is not None and (sure.low or 0.0) > training.target
+        if is_reached or not is_patient or epoch * len(learner.batches) + now.step >= learner.plan.steps:
             return
 
 
-def run_epoch(learner: Learner, epoch: int, started: float, is_asked_to_stop: Callable[[], bool]) -> Now | None:
-    """Every step of an epoch. None, if it was broken off."""
-    training, steps = learner.config.training, len(learner.batches)
-    epochs = training.epochs or 1
+def run_epoch(
+    learner: Learner, epoch: int, started: float, listener: Listener, is_asked_to_stop: Callable[[], bool]
+) -> Now | None:
+    """Every step of an epoch, or those that the plan has left for it. None, if it was broken off."""
+    training, plan, before = learner.config.training, learner.plan, epoch * len(learner.batches)
     schedule = SCHEDULES[training.schedule or "constant"]
     loss = seen = correct = 0.0
-    began, now = time.monotonic(), None
-    for number, batch in enumerate(learner.batches.epoch(epoch), start=1):
-        share_done = (epoch * steps + number - 1) / (epochs * steps)
-        _set_rate(learner.optimizer, (training.lr or 1e-3) * schedule(share_done, learner.history))
-        value, hits = learner.step(batch)
+    began, number = time.monotonic(), 0
+    batches = learner.batches.epoch(epoch)
+    while True:
+        number += 1
+        batch = _timed(learner, "input", lambda: next(batches))
+        _set_rate(learner.optimizer, (training.lr or 1e-3) * schedule(plan.share(before + number - 1), learner.history))
+        tensors = _timed(learner, "copy", learner.step.copy, batch)
+        value, hits = _timed(learner, "compute", learner.step.learn, tensors)
         if not math.isfinite(value):
             raise _diverged(learner, epoch, number, value)
+        if learner.budget:
+            learner.budget.watch(plan, before + number)
+        steps = min(len(learner.batches), plan.steps - before)
         if learner.average and (number % Average.EVERY == 0 or number == steps):
-            learner.average.update(learner.model, epoch * steps + number)
+            learner.average.update(learner.model, before + number)
         images = len(batch.pixels)
         seen, loss, correct = seen + images, loss + value * images, correct + hits
-        rate = seen / (time.monotonic() - began)
-        share_done = (epoch * steps + number) / (epochs * steps)
-        left = (time.monotonic() - started) * (1 / share_done - 1)
-        now = Now(epoch + 1, epochs, number, steps, loss / seen, correct / seen, rate, left)
-        learner.listener.moves(now)
+        clock = time.monotonic()
+        left = (clock - started) * (1 / plan.share(before + number) - 1)
+        speed = seen / (clock - began)
+        now = Now(epoch + 1, learner.epochs, number, steps, loss / seen, correct / seen, speed, left)
+        listener.moves(now)
         if is_asked_to_stop():
             return None
-    return now
+        if number >= steps:
+            return now
 
 
-def keep(learner: Learner, dataset: Dataset, run: Run) -> None:
+def _timed(learner: Learner, part: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    began = time.perf_counter()
+    result = work(*arguments)
+    learner.seconds[part] += time.perf_counter() - began
+    return result
+
+
+def _judge_epoch(learner: Learner, now: Now, started: float) -> Mapping[str, float]:
+    """The epoch's row in the history; its weights are remembered if they are the best so far."""
+    last = learner.model.get_weights()
+    if not all(np.isfinite(weight).all() for weight in last):
+        # The last step of the epoch spoilt the weights after its own loss had been taken.
+        raise _diverged(learner, now.epoch - 1, now.step, math.nan)
+    weights = learner.average.weights if learner.average else last
+    began = time.perf_counter()
+    judged = _timed(learner, "validation", _judge, learner.model, weights, learner.dataset.validation)
+    if learner.budget:
+        learner.budget.judged(time.perf_counter() - began)
+    row = {
+        "epoch": now.epoch,
+        "seconds": round(time.monotonic() - started, 3),
+        "loss": now.loss,
+        "accuracy": now.accuracy,
+        **judged,
+        "learning_rate": float(learner.optimizer.learning_rate),
+    }
+    learner.history.append(row)
+    if best_epoch(learner.history) == now.epoch:
+        learner.best = weights
+    return row
+
+
+def keep(learner: Learner, run: Run) -> None:
     """Write model.keras with the best weights, and the last ones beside it."""
     last = learner.model.get_weights()
-    # Saved as a float32 network: one that was trained in bfloat16 would be slow or wrong on other processors.
-    model = _build(learner.config, dataset, "float32")
     for path, weights in ((run.last_model_path, last), (run.model_path, learner.best or last)):
-        model.set_weights(weights)
+        learner.kept.set_weights(weights)
         with writing(path) as temporary:
-            model.save(temporary)
+            learner.kept.save(temporary)
+
+
+def account(learner: Learner) -> str:
+    """What the time of a training went into, in a line."""
+    total = sum(learner.seconds.values()) or 1.0
+    shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in learner.seconds.items())
+    times = "once" if learner.plan.changes == 1 else f"{learner.plan.changes} times"
+    changed = f"; plan changed {times} to keep to the budget" if learner.plan.changes else ""
+    return f"trained for {total:.0f} s: {shares}{changed}"
 
 
 def best_epoch(history: History) -> int:
@@ -199,7 +258,7 @@ class Average:
 
 
 def _build(config: Config, dataset: Dataset, precision: str) -> Any:
-    options = config.model.model_dump(exclude={"model"})
+    options = config.model.model_dump(exclude={"model", "views"})
     name = config.model.model or "resnet"
     return build(name, dataset.image_shape, len(dataset.class_names), precision=precision, **options)
 

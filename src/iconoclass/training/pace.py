@@ -1,0 +1,159 @@
+"""Pace: how fast this machine trains a network, measured in its first seconds; and what a budget buys at that pace."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from iconoclass.config import Config
+from iconoclass.data.batches import Batch
+from iconoclass.data.dataset import Dataset
+from iconoclass.errors import UsageError
+from iconoclass.training.plan import Budget, Plan
+from iconoclass.training.recipes import complete
+from iconoclass.training.trainer import Learner, prepare
+
+# Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better
+# (docs/speed.md, "Which size").
+SIZES = {16: 0.0, 32: 0.7, 64: 2.0, 96: 3.0, 128: 6.0}
+# More passes over the same pictures have never helped (docs/speed.md): what a budget leaves over is left over.
+MOST_EPOCHS = 200
+# What comes after the last step beside the asking: files, tables, drawings. Seconds on a 2-core AMD EPYC; scaled by how
+# fast this machine runs Python.
+FINISH_S, ROW_S, PYTHON_S = 4.0, 25e-6, 0.0125
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds: of one training step; of asking the training network, and the kept one, about one image."""
+
+    step_s: float
+    judged_image_s: float
+    asked_image_s: float
+
+
+def prepare_within(asked: Config, dataset: Dataset, began: float, images_at_end: int) -> tuple[Learner, str]:
+    """A learner whose plan, and size where that is left open, fills the budget; and what was chosen, in a line.
+
+    asked: with a budget. began: the time.monotonic() from which it counts. images_at_end: how many are judged after
+    the training.
+    Raises: UsageError, if the budget is too short for any training.
+    """
+    is_free = asked.model.model in (None, "auto") and asked.model.width is None
+    width = _guess(asked, dataset, began) if is_free else None
+    learner, budget = _measured(asked, width, dataset, began, images_at_end)
+    has_shrunk = False
+    # Up or down to the size that pays; once down, never up again.
+    while width and (better := _paying(budget, learner, width)) != width and not (has_shrunk and better > width):
+        has_shrunk, width = better < width, better
+        learner, budget = _measured(asked, width, dataset, began, images_at_end)
+    each = len(learner.batches)
+    learner.budget = replace(budget, most_steps=MOST_EPOCHS * each)
+    learner.plan = Plan(learner.budget.steps())
+    epochs = round(learner.plan.steps / each, 6)
+    learner.config = learner.config.with_settings(epochs=epochs, budget=None)
+    return learner, _said(learner, width)
+
+
+def measure(learner: Learner, seconds: float) -> Pace:
+    """The pace of a learner, watched for about so many seconds; its weights are afterwards what they were."""
+    state = [(variable, np.array(variable)) for variable in (*learner.model.variables, *learner.optimizer.variables)]
+    batches = _endless(learner)
+    for _ in range(2):  # the first builds the graph, the second still looks for the fastest way to compute it
+        learner.step.learn(learner.step.copy(next(batches)))
+    began, steps = time.perf_counter(), 0
+    while steps < 2 or time.perf_counter() - began < seconds:
+        learner.step.learn(learner.step.copy(next(batches)))
+        steps += 1
+    step_s = (time.perf_counter() - began) / steps
+    batches.close()
+    for variable, value in state:
+        variable.assign(value)
+    some = learner.dataset.validation.sample(512).pixels
+    return Pace(step_s, _seconds_an_image(learner.model, some), _seconds_an_image(learner.kept, some))
+
+
+def _endless(learner: Learner) -> Generator[Batch]:
+    for epoch in itertools.count():
+        yield from learner.batches.epoch(epoch)
+
+
+def _seconds_an_image(model: Any, pixels: Any) -> float:
+    model.predict_on_batch(pixels)
+    began = time.perf_counter()
+    model.predict_on_batch(pixels)
+    return (time.perf_counter() - began) / len(pixels)
+
+
+def _measured(
+    asked: Config, width: int | None, dataset: Dataset, began: float, images_at_end: int
+) -> tuple[Learner, Budget]:
+    seconds = asked.training.budget or 0.0
+    learner = prepare(dataset, complete(asked.with_settings(width=width) if width else asked, dataset))
+    pace = measure(learner, seconds=min(3.0, max(0.5, 0.01 * seconds)))
+    slower = _python_s() / PYTHON_S
+    finish_s = images_at_end * (pace.asked_image_s + slower * ROW_S) + slower * FINISH_S
+    judge_s = len(dataset.validation) * pace.judged_image_s
+    budget = Budget(seconds, began, pace.step_s, judge_s, finish_s, len(learner.batches))
+    spent = time.monotonic() - began
+    if Budget.AIM * seconds < spent + finish_s + judge_s + 5 * pace.step_s:
+        least = 5 * round((spent + finish_s + judge_s + 100 * pace.step_s) / Budget.AIM / 5 + 1)
+        raise UsageError(
+            f"a budget of {seconds:g} s is too short for {dataset.name} here: starting took {spent:.0f} s, "
+            f"and judging will take about {finish_s + judge_s:.0f} s",
+            hint=f"Try --budget {least}s",
+        )
+    return learner, budget
+
+
+def _python_s() -> float:
+    """Seconds that this machine needs for a little plain Python: the best of three."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        sum(number * number for number in range(200_000))
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _cost(width: int) -> int:
+    """What an image costs in a `resnet` of that width, in some unit: a part that is the same for all, memory traffic
+    that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 96 (docs/speed.md).
+    """
+    return 600 + width * (16 + width)
+
+
+def _paying(budget: Budget, learner: Learner, width: int) -> int:
+    """The largest size that gets the epochs it needs, to judge by the pace of one width."""
+    epochs = budget.steps() / len(learner.batches)
+    return max(size for size, least in SIZES.items() if epochs * _cost(width) / _cost(size) >= least)
+
+
+def _guess(asked: Config, dataset: Dataset, began: float) -> int:
+    """Where to begin looking: what would pay on a 2-core AMD EPYC. A wrong guess costs a second, not the budget."""
+    left = 0.8 * (asked.training.budget or 0.0) - (time.monotonic() - began)
+    height, channel_width, _ = dataset.image_shape
+    image_s = 1.05e-7 * height * channel_width / 1024
+    epochs = {size: left / (len(dataset.train) * image_s * _cost(size)) for size in SIZES}
+    return max((size for size, least in SIZES.items() if epochs[size] >= least), default=min(SIZES))
+
+
+def _said(learner: Learner, width: int | None) -> str:
+    budget, each = learner.budget, len(learner.batches)
+    if budget is None:
+        return ""
+    epochs = learner.plan.steps / each
+    speed = len(learner.dataset.train) / each / budget.step_s
+    said = f"{budget.seconds:g} s: {epochs:.3g} epochs at {speed:,.0f} images/s"
+    if learner.plan.steps == budget.most_steps:
+        return f"{said}; more would do no good"
+    larger = [size for size in SIZES if width and size > width]
+    if larger:
+        fewer = epochs * _cost(width or 0) / _cost(larger[0])
+        said += f"; width {larger[0]} would get {fewer:.2g}, and needs {SIZES[larger[0]]:g}"
+    return said
