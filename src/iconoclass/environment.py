@@ -23,7 +23,7 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", 
 
 def describe() -> dict[str, Any]:
     """What environment.json says: versions, backend, processor, threads, command, git commit where there is one."""
-    from iconoclass.backend import BACKEND, processor_features, processor_name
+    from iconoclass.backend import BACKEND, processor_features, processor_name, usable_cores
 
     return {
         "python": platform.python_version(),
@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
         "backend": BACKEND,
         "processor": processor_name(),
         "processor_features": [name for name in FEATURES if name in processor_features()],
-        "threads": os.cpu_count(),
+        "threads": usable_cores(),
         "command": sys.argv,
         "git_commit": _git_commit(),
     }
@@ -102,14 +102,14 @@ def _other_backends() -> str:
 
 
 def _look_at_processor() -> Finding:
-    from iconoclass.backend import processor_features, processor_has_bfloat16, processor_name
+    from iconoclass.backend import processor_features, processor_has_bfloat16, processor_name, usable_cores
 
     features = " ".join(name for name in FEATURES if name in processor_features()) or "features unknown"
     trains_in = "bfloat16" if processor_has_bfloat16() else "float32"
     return Finding(
         "processor",
         True,
-        f"{processor_name()}, {os.cpu_count()} cores, {features}; the fast recipe trains in {trains_in}",
+        f"{processor_name()}, {usable_cores()} cores, {features}; the fast recipe trains in {trains_in}",
     )
 
 

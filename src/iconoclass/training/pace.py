@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from iconoclass.data.dataset import Dataset
 from iconoclass.errors import UsageError
 from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.recipes import complete
-from iconoclass.training.trainer import Learner, prepare
+from iconoclass.training.trainer import Learner, change, prepare
 
 # Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better
 # (docs/speed.md, "Which size").
 SIZES = {16: 0.0, 32: 0.7, 64: 2.0, 96: 3.0, 128: 6.0}
-# More passes over the same pictures have never helped (docs/speed.md): what a budget leaves over is left over.
+# A bound for few pictures: an hour's budget is not to be spent on showing the same 500 ten thousand times.
 MOST_EPOCHS = 200
 # What comes after the last step beside the asking: files, tables, drawings. Seconds on a 2-core AMD EPYC; scaled by how
 # fast this machine runs Python.
@@ -52,12 +52,26 @@ def prepare_within(asked: Config, dataset: Dataset, began: float, images_at_end:
     while width and (better := _paying(budget, learner, width)) != width and not (has_shrunk and better > width):
         has_shrunk, width = better < width, better
         learner, budget = _measured(asked, width, dataset, began, images_at_end)
-    each = len(learner.batches)
-    learner.budget = replace(budget, most_steps=MOST_EPOCHS * each)
-    learner.plan = Plan(learner.budget.steps())
-    epochs = round(learner.plan.steps / each, 6)
-    learner.config = learner.config.with_settings(epochs=epochs, budget=None)
+    learner.budget = budget
+    _fill(learner, asked, width)
     return learner, _said(learner, width)
+
+
+def _fill(learner: Learner, asked: Config, width: int | None) -> None:
+    """Give the learner as many epochs as its budget buys, and what the recipe makes of so many."""
+    budget, before = learner.budget, len(learner.batches)
+    if budget is None:
+        return
+    epochs = min(MOST_EPOCHS, budget.steps() / before)
+    chosen = {"width": width} if width else {}
+    decided = complete(asked.with_settings(epochs=epochs, budget=None, **chosen), learner.dataset)
+    change(learner, decided)
+    each = len(learner.batches)
+    # Larger batches, where so many epochs have them, take longer in proportion.
+    budget.step_s *= before / each
+    budget.epoch_steps, budget.most_steps = each, MOST_EPOCHS * each
+    learner.plan = Plan(budget.steps())
+    learner.config = decided.with_settings(epochs=round(learner.plan.steps / each, 6))
 
 
 def measure(learner: Learner, seconds: float) -> Pace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -64,17 +65,21 @@ def fast(config: Config, dataset: Dataset) -> Settings:
     # Without batch norm in it, a network stands neither the high rate nor kernels that are held at one norm.
     normalised = MODELS[_network(config)].recipe == "fast"
     optimizer = config.training.optimizer or ("muon" if normalised else "adamw")
-    batch_size = config.training.batch_size or _batch_size(len(dataset.train))
+    images = len(dataset.train)
+    epochs = config.training.epochs or _epochs(images)
+    batch_size = config.training.batch_size or _batch_size(images, epochs)
+    # Muon's rate is a share of the weights: high where steps are few, lower where they would make more noise than way.
+    muon_rate = 0.24 * min(1.0, math.sqrt(350 * batch_size / (epochs * images)))
     return {
-        "epochs": _epochs(len(dataset.train)),
+        "epochs": epochs,
         "batch_size": batch_size,
         "optimizer": optimizer,
-        # SGD's in proportion to the batch (Goyal et al., arXiv 1706.02677); Muon's is a share of the weights.
-        "lr": {"muon": 0.24, "sgd": 1.2 * batch_size / 512}.get(optimizer, 2e-3),
+        # SGD's in proportion to the batch: Goyal et al., arXiv 1706.02677.
+        "lr": {"muon": muon_rate, "sgd": 1.2 * batch_size / 512}.get(optimizer, 2e-3),
         "momentum": {"muon": 0.6, "sgd": 0.85}.get(optimizer),
         "weight_decay": 0.0 if optimizer == "muon" else 5e-3,
         "schedule": "linear" if optimizer == "muon" else "triangular",
-        "label_smoothing": 0.1,
+        "label_smoothing": 0.2 if normalised else 0.1,
         "average": 0.0,
         "patience": 0,  # The rate falls to nothing at the end; an early end would miss the best part.
         "precision": "bfloat16" if BACKEND == "tensorflow" and processor_has_bfloat16() else "float32",
@@ -92,9 +97,9 @@ def _epochs(images: int) -> int:
     return min(100, max(8, round(400_000 / images)))
 
 
-def _batch_size(images: int) -> int:
-    """512, or fewer where an epoch would be less than 16 steps: small sets need the steps."""
-    return max(16, min(512, images // 16))
+def _batch_size(images: int, epochs: float) -> int:
+    """512 where every step counts, 1,024 from 6 epochs on; fewer where an epoch would be less than 16 steps."""
+    return max(16, min(512 if epochs < 6 else 1024, images // 16))
 
 
 def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -> None:

@@ -68,33 +68,47 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
     """Network, optimiser and batches, all from the one seed. config: with nothing left open (`recipes.complete`)."""
     training = config.training
     make_deterministic(training.seed)
-    classes = len(dataset.class_names)
     model = _build(config, dataset, training.precision)
     initialise(model, dataset.train.sample(5_000).pixels)
     optimizer = build_optimizer(training, model)
+    batches = _batches(dataset, config)
+    loss = (
+        keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing or 0.0)
+        if batches.soft
+        else keras.losses.SparseCategoricalCrossentropy()
+    )
+    kept = _build(config, dataset, "float32")
+    if config.model.views == "mirrored":
+        kept = with_mirrored_views(kept)
+    average = Average(training.average) if training.average else None
+    step = make_step(model, optimizer, loss)
+    return Learner(config, dataset, batches, model, kept, optimizer, step, _plan(batches, config), average)
+
+
+def change(learner: Learner, config: Config) -> None:
+    """Another configuration for the same network, before it has learned anything: epochs, batches, rate, pictures."""
+    learner.config = config
+    learner.batches = _batches(learner.dataset, config)
+    learner.plan = _plan(learner.batches, config)
+
+
+def _batches(dataset: Dataset, config: Config) -> Batches:
+    training, classes = config.training, len(dataset.class_names)
     strengths = {name: strength for name, strength in config.augment if strength}
-    batches = Batches(
+    mixes = "mixup" in strengths or "cutmix" in strengths
+    return Batches(
         dataset.train,
         classes,
         training.batch_size or 32,
         training.seed,
         strengths,
-        soft=training.one_hot or bool(training.label_smoothing),
+        soft=training.one_hot or bool(training.label_smoothing) or mixes,
         class_weights=balanced_weights(dataset.train.labels, classes) if training.class_weights == "balanced" else None,
     )
-    soft = batches.soft or "mixup" in strengths or "cutmix" in strengths
-    loss = (
-        keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing or 0.0)
-        if soft
-        else keras.losses.SparseCategoricalCrossentropy()
-    )
-    step = make_step(model, optimizer, loss)
-    plan = Plan(max(1, round((training.epochs or 1) * len(batches))))
-    average = Average(training.average) if training.average else None
-    kept = _build(config, dataset, "float32")
-    if config.model.views == "mirrored":
-        kept = with_mirrored_views(kept)
-    return Learner(config, dataset, batches, model, kept, optimizer, step, plan, average)
+
+
+def _plan(batches: Batches, config: Config) -> Plan:
+    return Plan(max(1, round((config.training.epochs or 1) * len(batches))))
 
 
 def train(learner: Learner, run: Run, listener: Listener) -> Learner:
