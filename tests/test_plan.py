@@ -83,6 +83,12 @@ def test_a_plan_that_ends_about_in_time_is_left_alone_so_that_it_can_be_repeated
     assert machine.run(budget(machine), uneven, 8.0).changes == 0
 
 
+def test_no_epoch_of_a_few_steps_is_begun() -> None:
+    for seconds in range(90, 140):
+        over = budget(Machine(), float(seconds)).steps() % 100
+        assert over == 0 or over >= 10
+
+
 def test_no_more_steps_are_taken_than_do_any_good() -> None:
     machine = Machine()
     few = budget(machine)

@@ -59,7 +59,12 @@ class Budget:
         step_s = step_s or self.step_s
         left = self.began + self.AIM * self.seconds - self.clock() - self._finish_s(step_s) - self.judge_s
         each = step_s + self.judge_s / self.epoch_steps
-        return min(self.most_steps, done + max(1, int(left / each)))
+        steps = min(self.most_steps, done + max(1, int(left / each)))
+        # A last epoch of a few steps would cost a judgement and bring nothing.
+        over = steps % self.epoch_steps
+        return (
+            steps - over if over < 0.1 * self.epoch_steps and steps - over > max(done, 5 * self.epoch_steps) else steps
+        )
 
     def begin(self) -> None:
         self._marks = deque([(self.clock(), 0)])
