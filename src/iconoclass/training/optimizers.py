@@ -38,7 +38,7 @@ class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no ty
     Muon leaves convolutions out.
     """
 
-    # Of the plain learning rate; found on CIFAR-10's validation part (docs/speed.md).
+    # Of the plain learning rate; found on CIFAR-10's validation part (benchmarks/ablation.py).
     DENSE_RATE, VECTOR_RATE = 2.8, 0.22
     PLAIN_MOMENTUM = 0.85
 

@@ -58,7 +58,7 @@ def textbook(config: Config, dataset: Dataset) -> Settings:
 
 
 def fast(config: Config, dataset: Dataset) -> Settings:
-    """The most accuracy for the time on a CPU. Each number's effect: docs/speed.md.
+    """The most accuracy for the time on a CPU. What each number does: benchmarks/ablation.py.
 
     Sources: Jordan, arXiv 2404.00498 (schedule to nothing, smoothing, flip and shift) and Muon (2024).
     """

@@ -12,7 +12,7 @@ from typing import Any
 from iconoclass.backend import BACKEND
 from iconoclass.data.batches import Batch
 
-XLA = False  # TensorFlow's compiler; on a CPU it makes these networks slower (docs/speed.md)
+XLA = False  # TensorFlow's compiler; on a CPU it makes these networks slower (benchmarks/ablation.py)
 
 
 @dataclass(frozen=True)
