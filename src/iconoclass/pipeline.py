@@ -63,6 +63,9 @@ def train(
 
     chosen = ""
     if asked.training.budget:
+        # Drawing comes last; imported now, the second that it costs is spent before the rest is planned.
+        from iconoclass.evaluation import plots  # noqa: F401
+
         images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE)
         say("measuring this machine")
         learner, chosen = prepare_within(asked, dataset, began, images_at_end)
