@@ -6,6 +6,7 @@ Everything that builds or runs a network takes `keras` from here. KERAS_BACKEND=
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -61,6 +62,23 @@ def _without(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Python goes through all objects again and again while the hundred thousands of an import pile up; none of them is
+    garbage. In our own program they are set aside for good, which also spares the last rounds at its end: together half
+    of the start-up (benchmarks/startup.py).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+    if "iconoclass.cli" in sys.modules:
+        gc.freeze()
+
+
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """How many cores this process may keep busy: in a container often fewer than the machine has."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -81,7 +99,7 @@ def _import_backend() -> str:
     try:
         # In our own program nobody asks for Keras's scikit-learn wrappers, and they are a fifth of the start-up.
         hurry = _without("sklearn") if "iconoclass.cli" in sys.modules else contextlib.nullcontext()
-        with quiet, hurry:
+        with quiet, hurry, _without_garbage_collection():
             importlib.import_module(name)
             importlib.import_module("keras")
         if name == "tensorflow":

@@ -13,7 +13,7 @@ from iconoclass.evaluation.report import Judged, Report
 from iconoclass.prediction.predictor import BATCH, Predictor
 from iconoclass.run import Run
 
-TRAIN_SAMPLE = 10_000
+TRAIN_SAMPLE = 5_000
 
 
 def evaluate(
@@ -23,7 +23,7 @@ def evaluate(
     offline: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Report:
-    """Judge a run on test, validation and train (a sample of at most 10,000), and write it into the run's folder.
+    """Judge a run on test, validation and train (a sample of at most 5,000), and write it into the run's folder.
 
     dataset: the run's own, if it is at hand; else it is opened again, without a connection if offline.
     Raises: RunError, if there is nothing to judge; DataError, if the pictures are no longer those of the run.

@@ -20,7 +20,7 @@ from iconoclass.training.trainer import Learner, change, prepare
 
 # Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better
 # (docs/speed.md, "Which size").
-SIZES = {16: 0.0, 32: 0.7, 64: 2.0, 96: 3.0, 128: 6.0}
+SIZES = {8: 0.0, 16: 0.8, 24: 1.2, 32: 1.6, 48: 3.0, 64: 5.0, 96: 10.0}
 # A bound for few pictures: an hour's budget is not to be spent on showing the same 500 ten thousand times.
 MOST_EPOCHS = 200
 # What comes after the last step beside the asking: files, tables, drawings. Seconds on a 2-core AMD EPYC; scaled by how
@@ -137,9 +137,9 @@ def _python_s() -> float:
 
 def _cost(width: int) -> int:
     """What an image costs in a `resnet` of that width, in some unit: a part that is the same for all, memory traffic
-    that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 96 (docs/speed.md).
+    that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 64 (docs/speed.md).
     """
-    return 600 + width * (16 + width)
+    return 120 + width * (15 + width)
 
 
 def _paying(budget: Budget, learner: Learner, width: int) -> int:
@@ -149,10 +149,10 @@ def _paying(budget: Budget, learner: Learner, width: int) -> int:
 
 
 def _guess(asked: Config, dataset: Dataset, began: float) -> int:
-    """Where to begin looking: what would pay on a 2-core AMD EPYC. A wrong guess costs a second, not the budget."""
-    left = 0.8 * (asked.training.budget or 0.0) - (time.monotonic() - began)
+    """Where to begin looking: what would pay on a 2-core AMD EPYC. A wrong guess costs seconds, not the budget."""
+    left = Budget.AIM * (asked.training.budget or 0.0) - (time.monotonic() - began) - 2 * FINISH_S
     height, channel_width, _ = dataset.image_shape
-    image_s = 1.05e-7 * height * channel_width / 1024
+    image_s = 3.5e-7 * height * channel_width / 1024
     epochs = {size: left / (len(dataset.train) * image_s * _cost(size)) for size in SIZES}
     return max((size for size, least in SIZES.items() if epochs[size] >= least), default=min(SIZES))
 

@@ -69,7 +69,7 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
     training = config.training
     make_deterministic(training.seed)
     model = _build(config, dataset, training.precision)
-    initialise(model, dataset.train.sample(5_000).pixels)
+    initialise(model, dataset.train.sample(1_000).pixels)
     optimizer = build_optimizer(training, model)
     batches = _batches(dataset, config)
     loss = (
