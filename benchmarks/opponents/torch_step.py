@@ -39,7 +39,7 @@ class Resnet(nn.Module):
         blocks, inputs, outputs, side = [], 24, width, side - 1
         while side >= 4:
             blocks.append(Block(inputs, outputs))
-            inputs, outputs, side = outputs, 2 * width, side // 2
+            inputs, outputs, side = outputs, 4 * width, side // 2
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(inputs, 10, bias=False)
 
