@@ -251,8 +251,8 @@ def report(asked: argparse.Namespace) -> None:
 
 def _our_table(rows: Sequence[Row]) -> str:
     lines = [
-        f"| {one['budget']:g} s{_views(rows, one['budget'])} | {_percent(one['accuracy'])} | {_percent(one['low'])} to {_percent(one['high'])} | "
-        f"{one['seconds']:.1f} s | {_listed(one['seeds'])} |"
+        f"| {one['budget']:g} s{_views(rows, one['budget'])} | {_percent(one['accuracy'])} | "
+        f"{_percent(one['low'])} to {_percent(one['high'])} | {one['seconds']:.1f} s | {_listed(one['seeds'])} |"
         for one in ours(rows)
     ]
     head = ["| `--budget` | test accuracy, mean | range | wall time, median | seeds |", "|---|---|---|---|---|"]
