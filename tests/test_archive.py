@@ -474,3 +474,18 @@ def test_an_interrupt_while_unpacking_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         unpack(zipped(tmp_path / "a.zip", {"a/1.png": b"one"}))
     assert not any((cache / "archives").iterdir())
+
+
+def test_what_a_killed_process_left_is_never_used_and_swept_at_the_next_start(tmp_path: Path, cache: Path) -> None:
+    """A11: after a day, since until then another process may be at work on it."""
+    stale, fresh = (cache / "archives" / f".{name}" for name in ("stale", "fresh"))
+    for folder in (stale, fresh):
+        folder.mkdir(parents=True)
+        (folder / "000000.png").write_bytes(b"half")
+    for path in (stale / "000000.png", stale):
+        os.utime(path, (1e9, 1e9))
+    [(name, path)] = unpack(zipped(tmp_path / "a.zip", {"a/1.png": b"one"}))
+    assert (name, path.read_bytes()) == ("a/1.png", b"one")
+    assert not stale.exists()
+    assert fresh.exists()
+    shutil.rmtree(fresh)

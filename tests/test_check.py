@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from iconoclass.data import check as module
+from iconoclass.data import look
 from iconoclass.data.dataset import Dataset, load_dataset
 from iconoclass.errors import DataError
-from iconoclass.images.decode import IMAGE_SUFFIXES, decode
-from iconoclass.images.resize import resize
+from iconoclass.images.decode import IMAGE_SUFFIXES
+from iconoclass.images.likeness import look_at
+from iconoclass.images.prepare import prepare
 from odd_images import corpus
 
 # Those that a folder looks into, by their suffix; others are reported by name without being opened.
@@ -52,14 +54,15 @@ def unreadable(data: Dataset) -> dict[str, tuple[str, str]]:
     return {bad["image"]: (bad["code"], bad["reason"]) for bad in data.findings["unreadable"]}
 
 
-def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    seen: list[Path] = []
+def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    seen: list[bytes] = []
 
-    def counted(path: Path, channels: int) -> np.ndarray:
-        seen.append(path)
-        return decode(path, channels)
+    def counted(content: bytes, *how: Any) -> Any:
+        seen.append(content)
+        return prepare(content, *how) if how else look_at(content)
 
-    monkeypatch.setattr(module, "decode", counted)
+    monkeypatch.setattr(module, "prepare", counted)
+    monkeypatch.setattr(look, "look_at", counted)
     return seen
 
 
@@ -74,7 +77,7 @@ def test_every_bad_file_is_named_with_its_code_and_reason_and_every_good_one_is_
     assert {f"red/{name}" for name in GOOD} <= set(kept)
     assert len(kept) == 40 + len(GOOD)
     for name in GOOD:
-        upright = resize(decode(odd_folder / "red" / name, 3), 16, 16, "crop")
+        upright = prepare(odd_folder / "red" / name, (16, 16, 3), "crop")
         assert np.array_equal(kept[f"red/{name}"], upright), name
 
 
@@ -236,12 +239,12 @@ def test_a_file_without_permission_is_left_out_and_named(photos: Path) -> None:
 def at_the_first_decoding(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
     waiting = [happens]
 
-    def decoded(path: Path, channels: int) -> np.ndarray:
+    def decoded(content: bytes, *how: Any) -> np.ndarray:
         if waiting:
             waiting.pop()()
-        return decode(path, channels)
+        return prepare(content, *how)
 
-    monkeypatch.setattr(module, "decode", decoded)
+    monkeypatch.setattr(module, "prepare", decoded)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
@@ -249,9 +252,9 @@ def test_a_file_that_vanishes_before_it_is_read_is_left_out_and_named(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F9."""
-    walk = module._over_all
+    each = look.each
     monkeypatch.setattr(
-        module, "_over_all", lambda *given: ((photos / "red" / "07.jpg").unlink(missing_ok=True), walk(*given))[1]
+        look, "each", lambda *given: ((photos / "red" / "07.jpg").unlink(missing_ok=True), each(*given))[1]
     )
     data = load(photos)
     assert list(unreadable(data)) == ["red/07.jpg"]
@@ -281,19 +284,19 @@ def test_a_file_that_changes_between_scan_and_decoding_is_read_anew(
     target.write_bytes(before)
     monkeypatch.undo()
     images = pixels_by_name(load(photos))
-    assert np.array_equal(images["red/18.png"], resize(decode(target, 3), 16, 16, "crop"))
+    assert np.array_equal(images["red/18.png"], prepare(target, (16, 16, 3), "crop"))
 
 
 def test_a_file_that_never_stops_changing_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F9."""
     written = iter(range(10_000))
 
-    def decoded(path: Path, channels: int) -> np.ndarray:
+    def decoded(content: bytes, *how: Any) -> np.ndarray:
         with (photos / "red" / "02.png").open("ab") as file:
             file.write(str(next(written)).encode())
-        return decode(path, channels)
+        return prepare(content, *how)
 
-    monkeypatch.setattr(module, "decode", decoded)
+    monkeypatch.setattr(module, "prepare", decoded)
     with pytest.raises(DataError, match=r"change while they are read: 02\.png"):
         load(photos)
 
@@ -321,5 +324,61 @@ def test_small_pictures_of_one_size_keep_it_and_others_share_a_square(photos: Pa
 def test_progress_is_told_up_to_the_end(photos: Path) -> None:
     told: list[tuple[str, int, int]] = []
     load_dataset(photos, image_size=16, tell=lambda *what: told.append(what))
-    assert {doing for doing, _, _ in told} == {"Reading", "Looking at", "Decoding"}
+    assert {doing for doing, _, _ in told} == {"Reading", "Looking at", "Comparing", "Decoding"}
     assert all(done == total == 40 for _, done, total in told)
+
+
+# --- Strict ---------------------------------------------------------------------------------------------------------
+
+
+def test_with_strict_a_file_that_changes_or_vanishes_is_an_error(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9."""
+    at_the_first_decoding(monkeypatch, (photos / "red" / "19.jpg").unlink)
+    with pytest.raises(DataError, match=r"change while they are read: 19\.jpg") as caught:
+        load(photos, strict=True)
+    assert caught.value.exit_status == 3
+    (photos / "labels.csv").write_text("path,label\n" + "".join(f"red/{at:02d}.png,a\n" for at in range(0, 20, 2)))
+    (photos / "red" / "00.png").unlink()
+    with pytest.raises(DataError, match=r"red/00\.png: vanished"):
+        load(photos / "labels.csv", strict=True)
+
+
+# --- Unchanged files ------------------------------------------------------------------------------------------------
+
+
+def settle(folder: Path) -> None:
+    """Let all files look as if they had been left alone for an hour."""
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+
+
+def test_unchanged_files_are_not_read_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(photos)
+    monkeypatch.setattr(look, "SETTLED_S", -1)  # the time of status cannot be set back by hand
+    first = load(photos)
+    monkeypatch.setattr(look, "digest_of_file", None)
+    assert load(photos).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("is_size_kept", [True, False])
+def test_a_changed_file_is_noticed_though_its_times_were_set_back(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, is_size_kept: bool
+) -> None:
+    settle(photos)
+    monkeypatch.setattr(look, "SETTLED_S", -1)
+    before = load(photos)
+    target = photos / "red" / "00.png"
+    content = target.read_bytes()
+    # A byte behind the end of the picture is no part of it.
+    target.write_bytes(content[:-1] + b"x" if is_size_kept else content + b"x")
+    os.utime(target, (1e9, 1e9))
+    after = load(photos)
+    assert after.fingerprint != before.fingerprint
+
+
+def test_a_file_that_was_just_written_is_not_trusted(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(photos)
+    read: list[Path] = []
+    monkeypatch.setattr(look, "digest_of_file", lambda path: (read.append(path), look.sha256_of(path))[1])
+    load(photos)
+    assert len(read) == 40

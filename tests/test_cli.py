@@ -317,6 +317,11 @@ def test_the_version_is_told(ask: Ask) -> None:
 MISTAKES = [
     ("trian", 2, "Did you mean 'train'"),
     ("train --epoch 3", 2, "--epochs"),
+    ("train --group-by patient", 2, "must be folder:2"),
+    ("train --group-by folder:2 --decisions d.csv", 2, "no --decisions and no --group-by"),
+    ("check", 2, "Missing argument"),
+    ("check digits", 3, "comes as arrays"),
+    ("check nowhere", 3, "no path 'nowhere'"),
     ("train --epochs 0", 2, "greater than 0"),
     ("train --epochs -1", 2, "greater than 0"),
     ("train --epochs 1000000000", 2, "less than or equal to 100000"),

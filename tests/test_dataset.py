@@ -469,3 +469,14 @@ def test_copies_are_told_by_their_first_six_names(tmp_path: Path) -> None:
         "4 pictures lie under more than one class: train/1, train/3, train/6, train/8, test/1, test/3 and 2 more."
         in notes
     )
+
+
+def test_with_strict_copies_across_the_parts_of_arrays_are_refused(tmp_path: Path) -> None:
+    """F6, F7."""
+    x = np.random.default_rng(0).integers(0, 256, (40, 9, 9), np.uint8)
+    x[30:] = x[:10]
+    np.savez(tmp_path / "own.npz", x_train=x[:30], y_train=np.arange(30) % 2, x_test=x[30:], y_test=np.arange(10) % 2)
+    assert "of the test part are in the training part too" in "".join(load_dataset(tmp_path / "own.npz").notes)
+    with pytest.raises(DataError, match="pictures of the test part are in the training part") as caught:
+        load_dataset(tmp_path / "own.npz", strict=True)
+    assert caught.value.exit_status == 3

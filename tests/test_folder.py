@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from iconoclass.data.dataset import load_dataset
-from iconoclass.data.folder import LAYOUTS, Found, arrange, read_manifest, shown, walk
-from iconoclass.errors import DataError
+from iconoclass.data.folder import LAYOUTS, Found, arrange, read_manifest, read_rows, shown, walk
+from iconoclass.errors import DataError, UsageError
 from odd_images import encoded
 
 
@@ -351,6 +352,7 @@ def test_quoted_commas_quotes_and_line_breaks_belong_to_the_cell(tmp_path: Path)
         ("path,label,split\na.png,cat,trian\n", "line 2: there is no split 'trian'; allowed: train"),
         ("path,label\na.png,c\0at\n", "NUL"),
         (b"path,label\na.png,cat\nb.png,caf\xe9\n", "line 3 is not UTF-8"),
+        ("path,label\na.png,cat\n" + "x" * 1_100_000, "line 3 is longer than 1,048,576 characters"),
         ("path,label\na.png," + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
 )
@@ -445,3 +447,89 @@ def test_the_same_picture_under_two_classes_or_in_two_given_parts_is_noted(tmp_p
     notes = "\n".join(load_dataset(root).notes)
     assert "1 pictures of the test part are in the training part too: test/cat/1.png." in notes
     assert "1 pictures lie under more than one class: train/cat/0.png, train/dog/1.png." in notes
+
+
+def test_a_large_csv_is_read_row_by_row(tmp_path: Path) -> None:
+    """C7."""
+    with (tmp_path / "large.csv").open("w") as file:
+        file.writelines(f"{at}.png,{'x' * 500}\n" for at in range(20_000))
+    tracemalloc.start()
+    try:
+        assert sum(len(cells) for _, cells in read_rows(tmp_path / "large.csv")) == 40_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_folder_of_thousands_is_found_in_order_and_its_pictures_are_never_all_in_memory(tmp_path: Path) -> None:
+    """F8, in small."""
+    for name in ("cat", "dog"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for at in range(1500):
+            (tmp_path / "p" / name / f"{at}.png").write_bytes(png(at + 1500 * (name == "dog")))
+    told: list[tuple[str, int, int]] = []
+    tracemalloc.start()
+    try:
+        data = load_dataset(tmp_path / "p", image_size=64, tell=lambda *what: told.append(what))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    names = [name for split in data.splits.values() for name in split.names]
+    assert len(set(names)) == 3000
+    assert list(data.test.names) == sorted(data.test.names)
+    assert [done for doing, done, _ in told if doing == "Decoding"] == [*range(256, 3000, 256), 3000]
+    assert peak < 3000 * 64 * 64 * 3
+
+
+# --- Groups ---------------------------------------------------------------------------------------------------------
+
+
+def groups_of(root: Path, **settings: object) -> dict[str, set[str]]:
+    """Group -> the splits that its pictures are in."""
+    homes: dict[str, set[str]] = {}
+    for part, split in load_dataset(root, **settings).splits.items():
+        for group in split.groups:
+            homes.setdefault(group, set()).add(part)
+    return homes
+
+
+@pytest.mark.parametrize("group_by", ["folder:2", r"name:/p(\d+)/"])
+def test_pictures_of_one_folder_or_name_are_not_divided(tmp_path: Path, group_by: str) -> None:
+    names = [f"{name}/p{at // 3}/{at}.png" for name in ("cat", "dog") for at in range(30)]
+    homes = groups_of(plant(tmp_path / "p", *names), group_by=group_by)
+    assert len(homes) == 10
+    assert all(len(parts) == 1 for parts in homes.values())
+
+
+def test_pictures_of_one_value_in_a_column_are_not_divided(tmp_path: Path) -> None:
+    root = plant(tmp_path / "p", *(f"{at}.png" for at in range(40)))
+    rows = [f"{at}.png,{'cat' if at % 2 else 'dog'},x{at % 8}" for at in range(40)]
+    path = manifest(root, "path,label,Patient\n" + "\n".join(rows))
+    assert all(len(parts) == 1 for parts in groups_of(path, group_by="column:patient").values())
+    with pytest.raises(DataError, match=r"no column called visit\. Columns found: path, label, patient"):
+        load_dataset(path, group_by="column:visit")
+
+
+@pytest.mark.parametrize(
+    ("group_by", "error", "said"),
+    [
+        ("folder:9", DataError, r"fits none of the 6 pictures, such as cat/0\.png.*Allowed: folder:2"),
+        ("name:(x)", DataError, "fits none of the 6 pictures"),
+        ("column:a", UsageError, "needs a CSV"),
+        ("folder:0", UsageError, "must be folder:2"),
+        ("patient", UsageError, "must be folder:2"),
+        ("name:x", UsageError, "one pair of brackets .* has 0"),
+        ("name:(x", UsageError, "regular expression"),
+    ],
+)
+def test_a_grouping_that_cannot_be_says_what_can(
+    tmp_path: Path, group_by: str, error: type[Exception], said: str
+) -> None:
+    root = plant(tmp_path / "p", *(f"{name}/{at}.png" for name in ("cat", "dog") for at in range(3)))
+    with pytest.raises(error, match=said):
+        load_dataset(root, group_by=group_by)
+
+
+def test_arrays_have_no_groups_and_no_decisions() -> None:
+    with pytest.raises(UsageError, match="digits comes as arrays, which know no --decisions and no --group-by"):
+        load_dataset("digits", group_by="folder:1", decisions="x.csv")

@@ -1,6 +1,7 @@
 """Pictures in, a classifier you can trust, see and ship out.
 
 import iconoclass as ic
+ic.check("photos/").save()  # what is wrong with them: check/check.html
 data = ic.load_dataset("fashion_mnist")  # or "photos/", "photos.zip", "labels.csv"
 run = ic.train(data, model="resnet")
 report = ic.evaluate(run)  # report.show() in a notebook
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iconoclass.config import Config
     from iconoclass.data.dataset import Dataset, Split, load_dataset
+    from iconoclass.data.inspection import Inspection, check
     from iconoclass.errors import IconoclassError
     from iconoclass.evaluation.evaluator import evaluate
     from iconoclass.evaluation.report import Report
@@ -28,11 +30,13 @@ _PUBLIC = {
     "Config": "iconoclass.config",
     "Dataset": "iconoclass.data.dataset",
     "IconoclassError": "iconoclass.errors",
+    "Inspection": "iconoclass.data.inspection",
     "Prediction": "iconoclass.prediction.predictor",
     "Predictor": "iconoclass.prediction.predictor",
     "Report": "iconoclass.evaluation.report",
     "Run": "iconoclass.run",
     "Split": "iconoclass.data.dataset",
+    "check": "iconoclass.data.inspection",
     "evaluate": "iconoclass.evaluation.evaluator",
     "load_dataset": "iconoclass.data.dataset",
     "preview": "iconoclass.pipeline",
@@ -43,11 +47,13 @@ __all__ = [
     "Config",
     "Dataset",
     "IconoclassError",
+    "Inspection",
     "Prediction",
     "Predictor",
     "Report",
     "Run",
     "Split",
+    "check",
     "evaluate",
     "load_dataset",
     "preview",

@@ -93,6 +93,13 @@ def train(
     allow_outside: Annotated[
         bool | None, _option(DATA, "--allow-outside", metavar="", help="A CSV may name pictures anywhere.")
     ] = None,
+    decisions: Annotated[
+        Path | None, _option(DATA, help="A decisions.csv of `check`: what is left out or moved.")
+    ] = None,
+    group_by: Annotated[str | None, _option(DATA, help="Never divided: folder:2, name:(REGEX), column:NAME.")] = None,
+    strict: Annotated[
+        bool | None, _option(DATA, "--strict", metavar="", help="Leaks and conflicts are errors.")
+    ] = None,
     model: Annotated[
         str | None, _option(NETWORK, help="See `iconoclass models`; auto (default): a resnet that pays.")
     ] = None,
@@ -147,6 +154,7 @@ def train(
     iconoclass train --config runs/mnist-resnet/config.toml --seed 1
     """
     settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
+    settings["decisions"] = str(decisions) if decisions else None
     console = _console()
     with _Phases(console) as phases:
         from iconoclass import pipeline
@@ -170,6 +178,52 @@ def train(
 
 # What `train` is called with that is no setting of config.py.
 _NOT_SETTINGS = {"data", "config", "output", "name", "offline", "as_json"}
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="A folder, a CSV or an archive of pictures.")],
+    output: Annotated[Path, typer.Option(help="Folder for check.html, check.json, decisions.csv.")] = Path("check"),
+    decisions: Annotated[Path | None, typer.Option(help="A decisions.csv from before.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="folder:2, name:(REGEX) or column:NAME.")] = None,
+    allow_outside: Annotated[
+        bool | None, typer.Option("--allow-outside", metavar="", help="A CSV may name pictures anywhere.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", metavar="", help="Leave with 3 if there are leaks or conflicts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at pictures before an hour is spent on them: copies, leaks, conflicts, shortcuts, odd ones.
+
+    \b
+    iconoclass check photos/
+    iconoclass check photos/ --decisions check/decisions.csv --output checked
+    """
+    with _Phases(_console()) as phases:
+        phases.say("looking at the pictures")
+        from iconoclass.data import inspection
+
+        seen = inspection.check(
+            data,
+            tell=phases.tell,
+            decisions=str(decisions) if decisions else None,
+            group_by=group_by,
+            allow_outside=allow_outside,
+            strict=strict,
+        )
+        phases.say("writing the page")
+        folder = seen.save(output)
+    if as_json:
+        _print_json(seen.findings)
+    else:
+        print(seen.table())
+        print(folder)
+    if strict:
+        seen.refuse_faults()
+    if not as_json:
+        _advise(f"open {folder}/check.html, edit {folder}/decisions.csv, then:")
+        _advise(f"iconoclass train {data} --decisions {folder}/decisions.csv")
 
 
 @app.command()

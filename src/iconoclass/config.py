@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from iconoclass.errors import ConfigError, IconoclassError, UsageError, did_you_mean
 
@@ -49,6 +58,24 @@ def _parse_duration(value: Any) -> Any:
     return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
 
 
+def _checked_grouping(value: str) -> str:
+    """folder:2, name:REGEX or column:NAME."""
+    way, _, what = value.partition(":")
+    if way == "folder" and what.isdecimal() and int(what) >= 1:
+        return value
+    if way == "column" and what.strip():
+        return value
+    if way == "name":
+        try:
+            groups = re.compile(what).groups
+        except re.error as error:
+            raise ValueError(f"must hold a regular expression after name:, and this is none: {error}") from None
+        if groups != 1:
+            raise ValueError(f"must have one pair of brackets round what names the group, and has {groups}")
+        return value
+    raise ValueError(r"must be folder:2 (a level of the path), name:(patient\d+) or column:patient (of a CSV)")
+
+
 def _whole_if_it_is(value: Any) -> Any:
     # The command line gives 3.0 where 3 was typed.
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -57,6 +84,7 @@ def _whole_if_it_is(value: Any) -> Any:
 Side = Annotated[int, Field(ge=8, le=1024)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_parse_share)]
+Grouping = Annotated[str, AfterValidator(_checked_grouping)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_parse_share)]
 
 
@@ -83,6 +111,9 @@ class DataConfig(Section):
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Another split of the same pictures.")
     max_bad: Fraction = Field(0.01, description="Share of unreadable files up to which training goes on.")
     allow_outside: bool = Field(False, description="A CSV may name pictures outside its own folder.")
+    decisions: str | None = Field(None, description="A decisions.csv of `iconoclass check`: who is left out or moved.")
+    group_by: Grouping | None = Field(None, description="What must not be divided: folder:2, name:REGEX, column:NAME.")
+    strict: bool = Field(False, description="Leaks, one picture under two classes, and files that change are errors.")
 
 
 class ModelConfig(Section):

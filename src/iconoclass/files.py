@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -101,6 +103,38 @@ def make_folder(path: Path) -> Path:
         reason = _REASONS.get(error.errno or 0, str(error.strerror or error))
         raise EnvironmentFault(f"cannot make the folder {path}: {reason}", hint=_HINT) from error
     return path
+
+
+def new_folder(path: Path) -> Path:
+    """A folder of that name, or with -2, -3, ... behind it: nothing that is there is ever written over.
+
+    Raises: EnvironmentFault, if it cannot be made.
+    """
+    make_folder(path.parent)
+    number = 1
+    while True:
+        free = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            free.mkdir()
+        except FileExistsError:
+            number += 1
+        except OSError:
+            make_folder(free)  # says what stands in the way
+            raise
+        else:
+            return free
+
+
+STALE_S = 24 * 3600
+
+
+def sweep(folder: Path) -> None:
+    """Remove the hidden staging folders that nobody has written to for a day: a killed process left them."""
+    for staging in folder.glob(".*"):
+        with contextlib.suppress(OSError):  # another process was faster
+            newest = max(path.stat().st_mtime for path in (staging, *staging.iterdir()))
+            if time.time() - newest > STALE_S:
+                shutil.rmtree(staging)
 
 
 def cache_folder(*parts: str) -> Path:

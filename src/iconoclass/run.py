@@ -16,7 +16,7 @@ from typing import Any
 
 from iconoclass.config import Config
 from iconoclass.errors import RunError, UsageError
-from iconoclass.files import make_folder, write_json, write_text, writing_text
+from iconoclass.files import make_folder, new_folder, write_json, write_text, writing_text
 
 FORMAT = 1
 
@@ -41,19 +41,7 @@ class Run:
         if not name or refused or not name.isprintable() or len(name.encode()) > 200:
             hint = "Take letters, digits, '-', '_' and '.', 200 bytes at most."
             raise UsageError(f"a run cannot be named {name!r}", hint=hint)
-        make_folder(output)
-        number = 1
-        while True:
-            path = output / (name if number == 1 else f"{name}-{number}")
-            try:
-                path.mkdir()
-            except FileExistsError:
-                number += 1
-            except OSError:
-                make_folder(path)  # says what stands in the way
-                raise
-            else:
-                return cls(path)
+        return cls(new_folder(output / name))
 
     @classmethod
     def open(cls, path: Path | str) -> Run:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, cast
 
 from iconoclass.errors import DataError, EnvironmentFault, IntegrityError
-from iconoclass.files import cache_folder, make_folder, sha256_of, write_text
+from iconoclass.files import cache_folder, make_folder, sha256_of, sweep, write_text
 
 ZIP_SUFFIXES = (".zip",)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -67,6 +67,7 @@ def unpack(archive: Path) -> list[tuple[str, Path]]:
 
 
 def _unpack_to(archive: Path, folder: Path) -> None:
+    sweep(folder.parent)
     staging = make_folder(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}"))
     try:
         names = _unpack_into(archive, staging)

@@ -1,51 +1,44 @@
-"""Look at every picture once, before an hour is spent on them: what cannot be read is named and left out."""
+"""Look at every picture before an hour is spent on them: what cannot be read is left out, what may mislead is named."""
 
 from __future__ import annotations
 
-import os
 import statistics
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from iconoclass.config import DataConfig
+from iconoclass.data.decisions import Decided, Decision, decide, read_decisions
+from iconoclass.data.duplicates import Tell
+from iconoclass.data.findings import Pictures, find
 from iconoclass.data.folder import Example, Found
+from iconoclass.data.look import ChangedError, File, Looked, Refusal, each, look, or_refusal
 from iconoclass.data.store import Array, key_of, stored
-from iconoclass.errors import DataError, ImageError
-from iconoclass.files import sha256_of
-from iconoclass.images.decode import Header, decode, read_header
-from iconoclass.images.resize import resize
+from iconoclass.errors import DataError
+from iconoclass.images.decode import Header
+from iconoclass.images.prepare import prepare
 
 LOOKS = 3  # at files that change under our eyes
 LARGEST_SIDE = 96  # pixels; without a backbone, more detail costs time and teaches little
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Tell = Callable[[str, int, int], None]
-File = tuple[Path, str]  # where it is, and the SHA-256 of what it held
 
 
-class Refusal(NamedTuple):
-    """Why a picture is not read. The reason goes on where a file's name ends: "is empty (0 bytes)."."""
-
-    code: str
-    reason: str
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """examples: the readable ones; pixels: uint8 (files, height, width, channels); rows: where in it each example is;
-    sha256: of each example's file; findings: what check.json says.
+    """examples: the ones that are used; pixels: uint8 (files, height, width, channels); rows: where in it each one is;
+    sha256: of each one's file; links: pairs of them that must not be divided; findings: what check.json says.
     """
 
     examples: list[Example]
     pixels: Array
     rows: Array
     sha256: list[str]
+    links: list[tuple[int, int]]
     findings: dict[str, Any]
 
 
@@ -53,65 +46,101 @@ def check(found: Found, config: DataConfig, where: str, tell: Tell | None = None
     """Every picture decoded to one size into the user's cache; a second look at the same content maps it from there.
 
     A file that changes or vanishes meanwhile makes us look again, so that what is kept is what the digests say.
-    Raises: DataError, if more than `max_bad` of the files cannot be read or a class loses all of its files.
+    Raises: DataError, if more than `max_bad` of the files cannot be read, a class loses all of its files, or the
+    decisions are wrong; with `strict`, for what `refuse_if_strict` names.
     """
+    decided = decide(found.examples, decisions_of(config, found))
+
+    def attempt() -> Checked:
+        looked = look([example.path for example in found.examples], where, tell)
+        bad = _unreadable(looked, decided)
+        _refuse_if_too_bad(decided, bad, config.max_bad, where)
+        pixels, late = _decoded(looked, config, tell)
+        bad |= {row: why for row, why in late.items() if decided.examples[row].name not in decided.excluded}
+        _refuse_if_too_bad(decided, bad, config.max_bad, where)
+        looked.bad.update(late)
+        pictures = Pictures.of(looked, decided)
+        findings = find(found, pictures, bad, decided)
+        if config.strict:
+            refuse_if_strict(findings, where)
+        return Checked(pictures.examples, pixels, pictures.at, pictures.sha256, pictures.links, findings)
+
+    return _until_still(attempt, config.strict, where)
+
+
+def inspect(found: Found, config: DataConfig, where: str, tell: Tell | None = None) -> dict[str, Any]:
+    """The findings alone, whatever they are: nothing is decoded for a model, and nothing refused.
+
+    Raises: DataError, if the decisions are wrong or files never stop changing.
+    """
+    decided = decide(found.examples, decisions_of(config, found))
+
+    def attempt() -> dict[str, Any]:
+        looked = look([example.path for example in found.examples], where, tell)
+        return find(found, Pictures.of(looked, decided), _unreadable(looked, decided), decided)
+
+    return _until_still(attempt, config.strict, where)
+
+
+def decisions_of(config: DataConfig, found: Found) -> list[Decision]:
+    return read_decisions(Path(config.decisions).expanduser(), found.examples) if config.decisions else []
+
+
+def refuse_if_strict(findings: dict[str, Any], where: str) -> None:
+    """Raises: DataError, for what else is only noted: pictures in two given parts or under two classes, lost files."""
+    lost = [bad["image"] for bad in findings["unreadable"] if "no such file" in bad["reason"]]
+    said = [
+        *(
+            f"{' and '.join(leak['images'])}: one in {leak['splits'][0]}, one in {leak['splits'][1]}"
+            for leak in findings.get("leaks", ())
+        ),
+        *(
+            f"{' and '.join(one['images'])}: one picture under {' and '.join(one['classes'])}"
+            for one in findings.get("conflicts", ())
+        ),
+        *(f"{name}: vanished" for name in lost),
+    ]
+    if said:
+        hint = "Decide on them in the decisions.csv that `iconoclass check` writes, or leave out --strict."
+        raise DataError(f"{len(said)} faults in {where}:\n  {_shown(said)}\n", hint=hint)
+
+
+def _until_still(attempt: Callable[[], Seen], is_strict: bool, where: str) -> Seen:
     changed = Path()
-    for _ in range(LOOKS):
+    for _ in range(1 if is_strict else LOOKS):
         try:
-            return _look(found, config, where, tell)
-        except _ChangedError as error:
+            return attempt()
+        except ChangedError as error:
             changed = error.args[0]
     raise DataError(
         f"files in {where} change while they are read: {changed.name}", hint="Wait until they are all there."
     )
 
 
-def _look(found: Found, config: DataConfig, where: str, tell: Tell | None) -> Checked:
-    paths = [example.path for example in found.examples]
-    digests = _over_all(_digest, paths, "Reading", tell)
-    opened = [(row, path, digest) for row, (path, digest) in enumerate(zip(paths, digests, strict=True)) if digest]
-    bad = {row: _why_unopened(paths[row]) for row, digest in enumerate(digests) if not digest}
-    if not opened:
-        _refuse_if_too_bad(found, bad, config.max_bad, where)
-    rows, files = [row for row, _, _ in opened], [(path, digest) for _, path, digest in opened]
-    digests = [digest for _, digest in files]
-    # Two looks, each kept: the second one by what the first has decided, so that a run which names the size finds it.
-    _, seen = stored(key_of("headers", digests), lambda _: _measure(files, tell))
-    height, width = config.image_size or seen["image_size"]
-    channels = {"grey": 1, "rgb": 3}.get(config.color or "", seen["channels"])
-    shape = (height, width, channels)
-    key = key_of("pictures", digests, shape, config.resize)
-    arrays, facts = stored(key, lambda folder: _decode_all(files, shape, config.resize, folder, tell))
-    bad |= {rows[at]: Refusal(code, reason) for at, code, reason in facts["bad"]}
-    _refuse_if_too_bad(found, bad, config.max_bad, where)
-    kept = [(at, row) for at, row in enumerate(rows) if row not in bad]
-    return Checked(
-        examples=[found.examples[row] for _, row in kept],
-        pixels=arrays["pixels"],
-        rows=np.array([at for at, _ in kept], np.int64),
-        sha256=[files[at][1] for at, _ in kept],
-        findings=_findings(found, bad, seen["pictures"]),
-    )
+def _unreadable(looked: Looked, decided: Decided) -> dict[int, Refusal]:
+    """Those that nobody has decided to leave out."""
+    return {row: why for row, why in looked.bad.items() if decided.examples[row].name not in decided.excluded}
 
 
-def _measure(files: Sequence[File], tell: Tell | None) -> dict[str, Any]:
-    """What the headers say: the size and the channels that suit all pictures, and their formats, modes and sizes."""
-    headers = [header for header in _over_all(_header, files, "Looking at", tell) if header]
-    channels = 1 if all(header.is_grey for header in headers) else 3
-    return {"image_size": _natural_size(headers), "channels": channels, "pictures": _picture_facts(headers)}
+def _decoded(looked: Looked, config: DataConfig, tell: Tell | None) -> tuple[Array, dict[int, Refusal]]:
+    """The pixels of all files at a model's size, and which of them, by row, could not be decoded."""
+    good = [at for at, row in enumerate(looked.rows) if row not in looked.bad]
+    facts = looked.facts[good]
+    height, width = config.image_size or _natural_size(facts)
+    is_grey = all(Header("", mode.decode(), 0, 0).is_grey for mode in np.unique(facts["mode"]))
+    shape = (height, width, {"grey": 1, "rgb": 3}.get(config.color or "", 1 if is_grey else 3))
+    key = key_of("pictures", looked.digests, shape, config.resize)
+    arrays, made = stored(key, lambda folder: _decode_all(looked.files, shape, config.resize, folder, tell))
+    return arrays["pixels"], {looked.rows[at]: Refusal(code, reason) for at, code, reason in made["bad"]}
 
 
 def _decode_all(
     files: Sequence[File], shape: tuple[int, int, int], how: str, folder: Path, tell: Tell | None
 ) -> dict[str, Any]:
     bad: list[tuple[int, str, str]] = []
-    height, width, channels = shape
-
-    def read(path: Path) -> Array:
-        return resize(decode(path, channels), height, width, how)
-
+    read = or_refusal(lambda content: prepare(content, shape, how))
     pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), *shape))
-    for row, result in enumerate(_each(_or_refusal(read), files, "Decoding", tell)):
+    for row, result in enumerate(each(read, files, "Decoding", tell)):
         if isinstance(result, Refusal):
             bad.append((row, *result))
         else:
@@ -121,121 +150,34 @@ def _decode_all(
     return {"bad": bad}
 
 
-def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
+def _natural_size(facts: Array) -> tuple[int, int]:
     """The size that all pictures share, if it is small; else a square of the usual short side, at most LARGEST_SIDE."""
-    sizes = {(header.height, header.width) for header in headers}
+    sizes = set(zip(facts["height"].tolist(), facts["width"].tolist(), strict=True))
     if len(sizes) == 1 and min(size := next(iter(sizes))) >= 8 and max(size) <= LARGEST_SIDE:
         return size
-    side = statistics.median(min(header.height, header.width) for header in headers) if headers else LARGEST_SIDE
+    side = statistics.median(np.minimum(facts["height"], facts["width"]).tolist() or [LARGEST_SIDE])
     side = int(min(LARGEST_SIDE, max(8, side)))
     return side, side
 
 
-def _picture_facts(headers: Sequence[Header]) -> dict[str, Any]:
-    if not headers:
-        return {}
-    widths, heights = [header.width for header in headers], [header.height for header in headers]
-    return {
-        "formats": dict(Counter(header.format for header in headers).most_common()),
-        "modes": dict(Counter(header.mode for header in headers).most_common()),
-        "width": [min(widths), int(statistics.median(widths)), max(widths)],
-        "height": [min(heights), int(statistics.median(heights)), max(heights)],
-    }
-
-
-def _findings(found: Found, bad: dict[int, Refusal], pictures: dict[str, Any]) -> dict[str, Any]:
-    """What check.json says. Names come from this look, not from the cache, which knows content only."""
-    unreadable = [
-        {"image": found.examples[row].name, "code": refusal.code, "reason": refusal.reason}
-        for row, refusal in sorted(bad.items())
-    ]
-    good = Counter(example.class_name for row, example in enumerate(found.examples) if row not in bad)
-    return {
-        "images": len(found.examples) - len(bad),
-        "classes": dict(sorted(good.items())),
-        "unreadable": unreadable,
-        "left_out": [{"image": name, "reason": reason} for name, reason in found.left_out],
-        "ignored": found.ignored,
-        **pictures,
-    }
-
-
-def _refuse_if_too_bad(found: Found, bad: dict[int, Refusal], max_bad: float, where: str) -> None:
-    total = len(found.examples)
-    listed = [f"{found.examples[row].name} [{code}] {reason}" for row, (code, reason) in sorted(bad.items())]
-    shown = "\n  ".join([*listed[:1000], *([f"... and {len(listed) - 1000} more"] if len(listed) > 1000 else [])])
+def _refuse_if_too_bad(decided: Decided, bad: dict[int, Refusal], max_bad: float, where: str) -> None:
+    used = {row: example for row, example in enumerate(decided.examples) if example.name not in decided.excluded}
+    total = len(used)
+    shown = _shown([f"{used[row].name} [{code}] {reason}" for row, (code, reason) in sorted(bad.items())])
     if len(bad) > max_bad * total:
         hint = f"Mend or remove them, or allow them to be left out: --max-bad {_enough(len(bad) / total)}"
         raise DataError(f"{len(bad)} of the {total} files in {where} cannot be read:\n  {shown}\n", hint=hint)
-    alive = {example.class_name for row, example in enumerate(found.examples) if row not in bad}
-    if dead := {example.class_name for example in found.examples} - alive:
+    alive = {example.class_name for row, example in used.items() if row not in bad}
+    if dead := {example.class_name for example in used.values()} - alive:
         raise DataError(f"no file of {', '.join(sorted(dead))} in {where} can be read:\n  {shown}\n")
+    if not used:
+        raise DataError(f"all {len(decided.examples)} pictures in {where} are excluded by decisions")
+
+
+def _shown(listed: Sequence[str]) -> str:
+    more = [f"... and {len(listed) - 1000} more"] if len(listed) > 1000 else []
+    return "\n  ".join([*listed[:1000], *more])
 
 
 def _enough(share: float) -> str:
     return f"{min(100, int(share * 100) + 1)}%"
-
-
-# -- how -----------------------------------------------------------------------------------------------------------
-
-
-class _ChangedError(Exception):
-    """A file, its argument, is no longer what it was when its digest was taken."""
-
-
-def _digest(path: Path) -> str | None:
-    """None, if the file cannot be opened; a pipe is not tried, which would wait for ever."""
-    try:
-        return sha256_of(path) if path.is_file() else None
-    except OSError:
-        return None
-
-
-def _header(file: File) -> Header | None:
-    try:
-        return read_header(file[0])
-    except ImageError:
-        return None  # why is said when it is decoded
-
-
-def _why_unopened(path: Path) -> Refusal:
-    try:
-        read_header(path)
-    except ImageError as error:
-        return _refusal(error, path)
-    raise _ChangedError(path)
-
-
-def _or_refusal(function: Callable[[Path], Result]) -> Callable[[File], Result | Refusal]:
-    def attempt(file: File) -> Result | Refusal:
-        path, digest = file
-        result: Result | Refusal
-        try:
-            result = function(path)
-        except ImageError as error:
-            result = _refusal(error, path)
-        if _digest(path) != digest:
-            raise _ChangedError(path)
-        return result
-
-    return attempt
-
-
-def _refusal(error: ImageError, path: Path) -> Refusal:
-    """Why, without the file's name: the same content may come back under another one."""
-    name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in path.name)
-    return Refusal(error.code, f"{error.what.removeprefix(name).strip()}. {error.hint}".strip())
-
-
-def _over_all(function: Callable[[Item], Result], items: Sequence[Item], doing: str, tell: Tell | None) -> list[Result]:
-    return list(_each(function, items, doing, tell))
-
-
-def _each(function: Callable[[Item], Result], items: Sequence[Item], doing: str, tell: Tell | None) -> Iterator[Result]:
-    """The results in order, worked out on all cores: Pillow and hashlib let go of the interpreter while they work."""
-    block = 256  # so that what waits in memory stays small
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), block):
-            yield from pool.map(function, items[start : start + block])
-            if tell:
-                tell(doing, min(start + block, len(items)), len(items))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from iconoclass.config import Config, DataConfig
-from iconoclass.data import archive, check, fetch, folder, split
+from iconoclass.data import archive, check, duplicates, fetch, folder, split
 from iconoclass.data.catalog import DATASETS, Entry, find
+from iconoclass.data.findings import remarks
 from iconoclass.data.readers import Arrays, read_npz
 from iconoclass.data.store import Array, Texts, chosen, key_of, stored, write_pixels
-from iconoclass.errors import DataError, did_you_mean
+from iconoclass.errors import DataError, UsageError, did_you_mean
 from iconoclass.files import cache_folder, environment_folder, sha256_of
 from iconoclass.images.resize import resize
 
-Tell = check.Tell
+Tell = duplicates.Tell
 
 PIECE = 4096  # pictures in memory at once while all of them are gone through
 
@@ -174,11 +175,19 @@ def open_dataset(
 ) -> Dataset:
     """`load_dataset` with its settings already checked."""
     if config.source in DATASETS:
-        pool = _named(config, DATASETS[config.source], offline, progress)
-    else:
-        pool = _from_path(config, tell)
-        config = config.model_copy(update={"source": str(Path(config.source).absolute())})
-    return _divided(pool, config)
+        _refuse_file_settings(config)
+        return _divided(_named(config, DATASETS[config.source], offline, progress), config)
+    pool = _from_path(config, tell)
+    paths = {name: getattr(config, name) for name in ("source", "decisions")}
+    absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path}
+    return _divided(pool, config.model_copy(update=absolute))
+
+
+def _refuse_file_settings(config: DataConfig) -> None:
+    """Raises: UsageError, if arrays are to be treated as only files can be."""
+    if given := [f"--{name.replace('_', '-')}" for name in ("decisions", "group_by") if getattr(config, name)]:
+        hint = "They are for pictures in a folder, a CSV or an archive."
+        raise UsageError(f"{config.source} comes as arrays, which know no {' and no '.join(given)}", hint=hint)
 
 
 # -- from anything to one pool of examples ---------------------------------------------------------------------------
@@ -186,7 +195,9 @@ def open_dataset(
 
 @dataclass(frozen=True)
 class _Pool:
-    """All examples in one array, before they are divided. given: the split that an example came with, or None."""
+    """All examples in one array, before they are divided. given: the split that an example came with, or None;
+    links: pairs that must not be divided.
+    """
 
     title: str
     class_names: list[str]
@@ -198,6 +209,7 @@ class _Pool:
     groups: Sequence[str]
     given: list[str | None]
     has_mirror_images: bool
+    links: Sequence[tuple[int, int]] = ()
     findings: dict[str, Any] | None = None
 
     @cached_property
@@ -220,21 +232,36 @@ def _named(config: DataConfig, entry: Entry, offline: bool, progress: fetch.Prog
 def _from_path(config: DataConfig, tell: Tell | None) -> _Pool:
     path = Path(config.source).expanduser()
     if path.suffix.lower() == ".npz" and path.is_file():
+        _refuse_file_settings(config)
         return _from_arrays(config, ["npz", sha256_of(path)], lambda room: read_npz(path, room), path.name, None)
+    return _from_examples(check.check(examples_of(config), config, str(path), tell), path.name)
+
+
+def examples_of(config: DataConfig) -> folder.Found:
+    """The pictures of a folder, a CSV or an archive, by their names alone.
+
+    Raises: DataError, if it is nothing of the kind; it says what is.
+    """
+    path = Path(config.source).expanduser()
+    if path.suffix.lower() in {".csv", ".tsv"} and path.is_file():
+        found = folder.read_manifest(path, config.allow_outside, config.group_by)
+    else:
+        folder.refuse_column(config.group_by, str(path))
+        found = _arranged(path, config.source)
+    return folder.grouped(found, config.group_by) if config.group_by else found
+
+
+def _arranged(path: Path, source: str) -> folder.Found:
     if path.is_dir():
         files, aside = folder.walk(path)
-        found = folder.arrange(files, str(path), aside)
-    elif not path.is_file():
-        hint = did_you_mean(config.source, DATASETS) + " Or give a folder, a CSV, an .npz or an archive of pictures."
-        raise DataError(f"there is no data set and no path '{config.source}'", hint=hint)
-    elif archive.is_archive(path):
-        found = folder.arrange(archive.unpack(path), str(path))
-    elif path.suffix.lower() in {".csv", ".tsv"}:
-        found = folder.read_manifest(path, config.allow_outside)
-    else:
+        return folder.arrange(files, str(path), aside)
+    if not path.is_file():
+        hint = did_you_mean(source, DATASETS) + " Or give a folder, a CSV, an .npz or an archive of pictures."
+        raise DataError(f"there is no data set and no path '{source}'", hint=hint)
+    if not archive.is_archive(path):
         hint = "Give a folder, a .csv, an .npz, a .zip or a .tar.gz."
         raise DataError(f"{path} is not something to learn from", hint=hint)
-    return _from_examples(check.check(found, config, str(path), tell), path.name)
+    return folder.arrange(archive.unpack(path), str(path))
 
 
 def _from_examples(checked: check.Checked, title: str) -> _Pool:
@@ -251,6 +278,7 @@ def _from_examples(checked: check.Checked, title: str) -> _Pool:
         groups=[example.group or "" for example in checked.examples],
         given=[example.split for example in checked.examples],
         has_mirror_images=not _look_like_text(names),
+        links=checked.links,
         findings=checked.findings,
     )
 
@@ -341,8 +369,8 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
     if len(pool.class_names) < 2:
         raise DataError(f"only one class, '{pool.class_names[0]}'", hint="A classifier needs two or more.")
     given = np.array([part or "train" for part in pool.given], object)
-    keys = split.keys_of(pool.groups, pool.sha256)
-    notes = []
+    keys = split.keys_of(pool.groups, pool.sha256, pool.links)
+    notes = _notes_of_findings(pool.findings)
     is_split = config.validation == "split" and "validation" not in given
     _refuse_small_classes(pool, given == "train", parts=1 + is_split + ("test" not in given))
     if "test" not in given:
@@ -357,9 +385,13 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
     elif is_split:
         given[_held_out(pool, keys, given, config.validation_split, config, "validation")] = "validation"
     positions = {name: np.flatnonzero(given == name) for name in ("train", validation, "test")}
+    pool = replace(pool, groups=_shown_groups(pool, keys))
     splits = {name: _rows_of(pool, at) for name, at in positions.items()}
     notes += _warn_of_classes(pool, splits)
-    notes += _warn_of_copies(pool, positions)
+    copies = _warn_of_copies(pool, positions)
+    if config.strict and copies:
+        raise DataError(" ".join(copies), hint="Leave out --strict, if that is meant.")
+    notes += copies
     height, width, channels = pool.pixels.shape[1:]
     resolved = {"image_size": (height, width), "color": "grey" if channels == 1 else "rgb"}
     return Dataset(
@@ -373,6 +405,32 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
         notes=notes,
         findings=pool.findings,
     )
+
+
+def _notes_of_findings(findings: dict[str, Any] | None) -> list[str]:
+    """A line on what the look at the files has found, and one on what was decided; the rest is in check.json."""
+    if not findings:
+        return []
+    # What cannot be read is listed by name elsewhere.
+    found = [remark for remark in remarks(findings) if remark.key not in {"unreadable", "cmyk", "mismatched"}]
+    notes = []
+    if found:
+        notes.append(f"{'; '.join(remark.text for remark in found)}. See check.json, or iconoclass check.")
+    if decided := [f"{len(findings[word])} {word}" for word in ("excluded", "relabelled") if findings[word]]:
+        notes.append(f"By decisions: {', '.join(decided)}.")
+    return notes
+
+
+def _shown_groups(pool: _Pool, keys: Sequence[str]) -> Sequence[str]:
+    """What splits.csv calls the groups: by the word that came with them, or after a picture that others are like."""
+    if not pool.links:
+        return pool.groups
+    linked = {keys[at] for pair in pool.links for at in pair}
+    given = set(pool.groups)
+    return [
+        (key if key in given else f"alike-{key[:12]}") if key in linked else group
+        for key, group in zip(keys, pool.groups, strict=True)
+    ]
 
 
 def _held_out(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
+import itertools
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from iconoclass.errors import DataError, EnvironmentFault
+from iconoclass.errors import DataError, EnvironmentFault, UsageError
 from iconoclass.images.decode import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 SPLIT_NAMES = {
@@ -208,13 +209,14 @@ PATH_COLUMNS = ("path", "image", "file", "filename", "filepath", "image_path")
 LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
 
 
-def read_manifest(path: Path, allow_outside: bool = False) -> Found:
+def read_manifest(path: Path, allow_outside: bool = False, group_by: str | None = None) -> Found:
     """The examples of a CSV with a path and a label column, and optionally split and group.
 
     Paths are relative to the CSV's folder. Separator (comma, semicolon or tab) and byte-order mark are recognised.
+    group_by: "column:NAME", if another column than "group" says which pictures belong together.
     Raises: DataError, which names every line that is wrong.
     """
-    rows = _rows(path)
+    rows = read_rows(path)
     try:
         header = [cell.strip().lower() for cell in next(rows)[1]]
     except StopIteration:
@@ -224,6 +226,8 @@ def read_manifest(path: Path, allow_outside: bool = False) -> Found:
         "label": _column(header, LABEL_COLUMNS, path),
     }
     columns |= {name: _column(header, (name,), path) for name in ("split", "group") if name in header}
+    if group_by and group_by.startswith("column:"):
+        columns["group"] = _column(header, (group_by.removeprefix("column:").strip().lower(),), path)
     root, wrong = path.parent.resolve(), []
     examples: dict[Path, Example] = {}
     for line, cells in rows:
@@ -250,26 +254,46 @@ def read_manifest(path: Path, allow_outside: bool = False) -> Found:
     return Found(sorted(examples.values(), key=lambda example: example.name))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+MAX_LINE = 1 << 20  # characters
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV, each with the number of its line, as they are read: in memory is one line.
+
+    Raises: DataError, if it is no CSV, naming the line; EnvironmentFault, if it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line} is not UTF-8", hint="Save it as UTF-8.") from None
+        # Bytes that are no UTF-8 come as lone surrogates, so that their line can be named.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = _lines(file, path)
+            first = next(lines, "")
+            separator = max(",;\t", key=first.count)
+            reader = csv.reader(itertools.chain([first], lines), delimiter=separator, skipinitialspace=True)
+            while first:
+                try:
+                    yield reader.line_num + 1, next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    raise DataError(f"{path}, line {reader.line_num}: {error}") from None
     except OSError as error:
         raise EnvironmentFault(f"cannot read {path}: {error.strerror}") from error
-    if "\0" in text:
-        raise DataError(f"{path} holds NUL bytes: it is no CSV")
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    while True:
-        try:
-            yield reader.line_num + 1, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise DataError(f"{path}, line {number} is longer than {MAX_LINE:,} characters: it is no CSV")
+        if "\0" in line:
+            raise DataError(f"{path}, line {number} holds NUL bytes: it is no CSV")
+        if _NOT_UTF8.search(line):
+            raise DataError(f"{path}, line {number} is not UTF-8", hint="Save it as UTF-8.")
+        yield line
+
+
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def _column(header: Sequence[str], names: Sequence[str], path: Path) -> int:
@@ -306,3 +330,50 @@ def _example(cells: dict[str, str], root: Path, allow_outside: bool) -> Example:
 def _said_of(example: Example) -> tuple[str, str, str]:
     split, group = (f"'{word}'" if word else "none" for word in (example.split, example.group))
     return f"'{example.class_name}'", f"in split {split}", f"in group {group}"
+
+
+# -- groups --------------------------------------------------------------------------------------------------------
+
+
+def grouped(found: Found, group_by: str) -> Found:
+    r"""The same pictures, those of one group marked: they will not be divided.
+
+    group_by: "folder:2" for the name of the second folder below the source; "name:(patient\d+)" for what the brackets
+    of a regular expression hold, looked for in the path inside the source; "column:NAME", of a CSV, has been read.
+    Raises: DataError, if it fits no picture.
+    """
+    way, _, what = group_by.partition(":")
+    if way == "column":
+        return found
+    groups = [_GROUPINGS[way](example.name, what) for example in found.examples]
+    if not any(groups):
+        example = found.examples[0].name
+        raise DataError(
+            f"--group-by {group_by} fits none of the {len(groups)} pictures, such as {example}", hint=GROUPS
+        )
+    examples = [replace(example, group=group) for example, group in zip(found.examples, groups, strict=True)]
+    return replace(found, examples=examples)
+
+
+def refuse_column(group_by: str | None, where: str) -> None:
+    """Raises: UsageError, if groups are to come from a column where there are no columns."""
+    if group_by and group_by.startswith("column:"):
+        raise UsageError(f"--group-by {group_by} needs a CSV; {where} is none", hint=GROUPS)
+
+
+GROUPS = (
+    r"Allowed: folder:2 (the second folder of the path), name:(patient\d+) (a regular expression), column:NAME (a CSV)."
+)
+
+
+def _folder_of(name: str, level: str) -> str | None:
+    folders = PurePosixPath(name).parts[:-1]
+    return folders[int(level) - 1] if len(folders) >= int(level) else None
+
+
+def _part_of(name: str, pattern: str) -> str | None:
+    found = re.search(pattern, name)
+    return found[1] if found else None
+
+
+_GROUPINGS = {"folder": _folder_of, "name": _part_of}

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 
-def keys_of(groups: Sequence[str], digests: Sequence[str]) -> Sequence[str]:
+def keys_of(groups: Sequence[str], digests: Sequence[str], links: Collection[tuple[int, int]] = ()) -> Sequence[str]:
     """What must stay together, as one key for each example: its group, or its content if it has none ("").
 
     Copies of one picture stay together even where they were put in several groups, or where one of them has none.
+    links: pairs of positions that must stay together too, such as near-duplicates; they join the groups of both.
     """
-    if not any(groups):
+    if not links and not any(groups):
         return digests
     parent: dict[tuple[int, str], tuple[int, str]] = {}
 
@@ -35,6 +36,9 @@ def keys_of(groups: Sequence[str], digests: Sequence[str]) -> Sequence[str]:
             # Groups come before contents, so that a group keeps its key, and with it its split, when it grows.
             first, second = sorted((root((0, group)), root((1, digest))))
             parent[second] = first
+    for one, other in links:
+        first, second = sorted((root((1, digests[one])), root((1, digests[other]))))
+        parent[second] = first
     return [root((1, digest))[1] for digest in digests]
 
 

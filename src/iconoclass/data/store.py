@@ -12,9 +12,9 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from iconoclass.files import cache_folder, sha256_of, write_json
+from iconoclass.files import cache_folder, sha256_of, sweep, write_json
 
-VERSION = 3  # of what is stored; raised when decoding or resizing changes what comes out
+VERSION = 4  # of what is stored; raised when decoding or resizing changes what comes out
 
 Array = npt.NDArray[Any]
 
@@ -72,6 +72,7 @@ def stored(key: str, make: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, 
         return _opened(folder)
     except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
         shutil.rmtree(folder, ignore_errors=True)
+    sweep(folder.parent)
     staging = folder.with_name(f".{key}.{secrets.token_hex(4)}")
     staging.mkdir()
     try:

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError
-from iconoclass.images.decode import decode
-from iconoclass.images.resize import resize
+from iconoclass.images.prepare import prepare
 from iconoclass.prediction.runtimes import Runtime, open_model
 from iconoclass.run import Run
 
@@ -148,8 +147,7 @@ class Predictor:
 
     def _prepared(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         """uint8 of the model's shape, by the same decoding and resizing as in training."""
-        height, width, channels = self.image_shape
-        return resize(decode(_file_of(image), channels), height, width, self.resize_rule)
+        return prepare(_file_of(image), self.image_shape, self.resize_rule)
 
 
 def _each(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
