@@ -27,6 +27,7 @@ ORDER = [
     ("training", "prediction"),
     ("evaluation",),
     ("pipeline",),
+    ("folds",),
     ("cli",),
 ]
 LEVEL = {stage: level for level, stages in enumerate(ORDER) for stage in stages}

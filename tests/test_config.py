@@ -23,6 +23,7 @@ NUMBERS = [
 EVERYTHING: dict[str, Any] = {
     **{"source": "photos", "image_size": (96, 128), "resize": "pad", "color": "rgb", "validation": "test"},
     **{"validation_split": 0.15, "test_split": 0.25, "split_seed": 3, "max_bad": 0.1, "allow_outside": True},
+    **{"fold": "2/5", "together": "none"},
     **{"decisions": "decisions.csv", "group_by": "folder:2", "strict": True},
     **{"model": "mlp", "width": 64, "dropout": 0.25, "recipe": "fast", "epochs": 7, "batch_size": 31},
     **{"views": "mirrored", "budget": 90.0, "target": 0.9},

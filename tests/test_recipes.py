@@ -50,7 +50,7 @@ def completed(dataset: Dataset, **settings: Any) -> Config:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_recipes_leave_nothing_open(recipe: str, model: str, optimizer: str, digits: Dataset) -> None:
     whole = completed(digits, recipe=recipe, model=model, optimizer=optimizer)
-    without_meaning = {"budget", "target", "decisions", "group_by"} | (
+    without_meaning = {"budget", "target", "decisions", "group_by", "fold"} | (
         set() if optimizer in {"sgd", "muon"} else {"momentum"}
     )
     without_meaning |= {"width", "dropout"} - set(MODELS[model].options)

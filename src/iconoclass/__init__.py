@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from iconoclass.errors import IconoclassError
     from iconoclass.evaluation.evaluator import evaluate
     from iconoclass.evaluation.report import Report
+    from iconoclass.folds import Folds, cross_validate
     from iconoclass.pipeline import preview, train
     from iconoclass.prediction.predictor import Prediction, Predictor
     from iconoclass.run import Run
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Config": "iconoclass.config",
     "Dataset": "iconoclass.data.dataset",
+    "Folds": "iconoclass.folds",
     "IconoclassError": "iconoclass.errors",
     "Inspection": "iconoclass.data.inspection",
     "Prediction": "iconoclass.prediction.predictor",
@@ -37,6 +39,7 @@ _PUBLIC = {
     "Run": "iconoclass.run",
     "Split": "iconoclass.data.dataset",
     "check": "iconoclass.data.inspection",
+    "cross_validate": "iconoclass.folds",
     "evaluate": "iconoclass.evaluation.evaluator",
     "load_dataset": "iconoclass.data.dataset",
     "preview": "iconoclass.pipeline",
@@ -46,6 +49,7 @@ _PUBLIC = {
 __all__ = [
     "Config",
     "Dataset",
+    "Folds",
     "IconoclassError",
     "Inspection",
     "Prediction",
@@ -54,6 +58,7 @@ __all__ = [
     "Run",
     "Split",
     "check",
+    "cross_validate",
     "evaluate",
     "load_dataset",
     "preview",

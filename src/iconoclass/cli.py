@@ -22,6 +22,7 @@ from iconoclass.files import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from iconoclass.folds import Folds
     from iconoclass.prediction.predictor import Prediction
 
 # What a run is said to have taken counts from here, imports and all.
@@ -89,6 +90,8 @@ def train(
     validation_split: Annotated[str | None, _option(DATA, help="Share of train that chooses: 10%.")] = None,
     test_split: Annotated[str | None, _option(DATA, help="Share judged if there is no test part: 20%.")] = None,
     split_seed: Annotated[int | None, _option(DATA, help="Another split of the same pictures: 0.")] = None,
+    fold: Annotated[str | None, _option(DATA, help="Judge one fold of several: 2/5.")] = None,
+    together: Annotated[str | None, _option(DATA, help="none: divides groups and copies, as naive splits do.")] = None,
     max_bad: Annotated[str | None, _option(DATA, help="Share of unreadable files that are left out: 1%.")] = None,
     allow_outside: Annotated[
         bool | None, _option(DATA, "--allow-outside", metavar="", help="A CSV may name pictures anywhere.")
@@ -142,6 +145,10 @@ def train(
     config: Annotated[
         Path | None, _option(OUTPUT, help="A config.toml to repeat; options replace its settings.")
     ] = None,
+    folds: Annotated[int | None, _option(OUTPUT, help="Train and judge once for each of so many folds.")] = None,
+    compare_naive: Annotated[
+        bool, _option(OUTPUT, "--compare-naive", metavar="", help="Train again on a naive split; say what it claims.")
+    ] = False,
     offline: Annotated[bool, _option(OUTPUT, "--offline", metavar="", help="Never open a connection.")] = False,
     as_json: Annotated[bool, _option(OUTPUT, "--json", metavar="", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -157,27 +164,34 @@ def train(
     settings["decisions"] = str(decisions) if decisions else None
     console = _console()
     with _Phases(console) as phases:
+        from iconoclass import folds as cross_validation
         from iconoclass import pipeline
         from iconoclass.training.progress import Lines, Live
 
-        run = pipeline.train(
-            data,
-            config=config,
-            output=output,
-            name=name,
-            offline=offline,
-            listener=Live(console) if console.is_terminal else Lines(),
-            say=phases.say,
-            tell=phases.tell,
-            progress=phases.fetched,
-            began=_BEGAN,
-            **settings,
-        )
-    _print_judgement(run.path, as_json)
+        common: dict[str, Any] = {
+            "config": config,
+            "output": output,
+            "name": name,
+            "offline": offline,
+            "compare_naive": compare_naive,
+            "listener": Live(console) if console.is_terminal else Lines(),
+            "say": phases.say,
+            "tell": phases.tell,
+            "progress": phases.fetched,
+            "began": _BEGAN,
+        }
+        if folds is None:
+            run = pipeline.train(data, **common, **settings)
+        else:
+            validated = cross_validation.cross_validate(data, folds, **common, **settings)
+    if folds is None:
+        _print_judgement(run.path, as_json)
+    else:
+        _print_folds(validated, as_json)
 
 
 # What `train` is called with that is no setting of config.py.
-_NOT_SETTINGS = {"data", "config", "output", "name", "offline", "as_json"}
+_NOT_SETTINGS = {"data", "folds", "compare_naive", "config", "output", "name", "offline", "as_json"}
 
 
 @app.command()
@@ -411,6 +425,17 @@ def _print_judgement(path: Path, as_json: bool) -> None:
     print(summary(run, _quiet()))
     print(readable(path))
     _advise(f"open {readable(path)}/plots/, or: iconoclass predict {readable(path)} PICTURE")
+
+
+def _print_folds(validated: Folds, as_json: bool) -> None:
+    from iconoclass.run import readable
+
+    if as_json:
+        _print_json({"path": str(validated.path), **validated.as_json()})
+    else:
+        print(validated.table())
+        print(readable(validated.path))
+    _advise("this says how good such a model is; to have one, train without --folds")
 
 
 def _quiet() -> Callable[[str], str]:

@@ -26,6 +26,7 @@ from pydantic import (
 
 from iconoclass.errors import ConfigError, IconoclassError, UsageError, did_you_mean
 
+MOST_FOLDS = 100
 FORMAT = 1  # of config.toml; raised when an old file could be misread
 
 
@@ -76,6 +77,14 @@ def _checked_grouping(value: str) -> str:
     raise ValueError(r"must be folder:2 (a level of the path), name:(patient\d+) or column:patient (of a CSV)")
 
 
+def _checked_fold(value: str) -> str:
+    """2/5: of five folds, the second."""
+    parts = re.fullmatch(r"(\d+)/(\d+)", value.strip())
+    if not parts or not 1 <= int(parts[1]) <= int(parts[2]) or not 2 <= int(parts[2]) <= MOST_FOLDS:
+        raise ValueError(f"must be which fold of how many, such as 2/5; {MOST_FOLDS} at most")
+    return value.strip()
+
+
 def _whole_if_it_is(value: Any) -> Any:
     # The command line gives 3.0 where 3 was typed.
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -84,6 +93,7 @@ def _whole_if_it_is(value: Any) -> Any:
 Side = Annotated[int, Field(ge=8, le=1024)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_parse_share)]
+Fold = Annotated[str, AfterValidator(_checked_fold)]
 Grouping = Annotated[str, AfterValidator(_checked_grouping)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_parse_share)]
 
@@ -109,6 +119,10 @@ class DataConfig(Section):
     validation_split: OpenFraction = Field(0.1, description="Share of train that chooses.")
     test_split: OpenFraction = Field(0.2, description="Share judged, if there is no test part.")
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Another split of the same pictures.")
+    fold: Fold | None = Field(None, description="2/5: of five folds of the pictures, the second is judged.")
+    together: Literal["auto", "none"] = Field(
+        "auto", description="What no split divides: groups, copies, look-alikes, bursts; none: as if all stood alone."
+    )
     max_bad: Fraction = Field(0.01, description="Share of unreadable files up to which training goes on.")
     allow_outside: bool = Field(False, description="A CSV may name pictures outside its own folder.")
     decisions: str | None = Field(None, description="A decisions.csv of `iconoclass check`: who is left out or moved.")

@@ -32,6 +32,7 @@ def train(
     output: Path | str = "runs",
     name: str | None = None,
     offline: bool = False,
+    compare_naive: bool = False,
     listener: Listener | None = None,
     say: Callable[[str], None] | None = None,
     tell: Tell | None = None,
@@ -43,6 +44,7 @@ def train(
 
     data: a data set, its name, or the path of a folder, CSV, .npz or archive. config: settings to start from, such as
     the config.toml of another run. settings: by their plain names, such as model="resnet", epochs=5, lr=1e-3.
+    compare_naive: train a second run, NAME-naive, on a split that divides what belongs together: what does it claim?
     listener: hears of every step and epoch (default: a line an epoch); say: of every phase; tell, progress: of pictures
     read and bytes fetched. began: the time.monotonic() from which the run's seconds count; default: now.
     Raises: UsageError, ConfigError, DataError and their kin, before anything is trained; DivergedError; Interrupted,
@@ -55,6 +57,9 @@ def train(
     dataset = (
         data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline, tell=tell, progress=progress)
     )
+    if compare_naive and not dataset.test_was_drawn:
+        what = f"{dataset.name} has its own test part: there is no split to compare"
+        raise UsageError(what, hint="Leave out --compare-naive.")
     say("starting Keras")
     from iconoclass.evaluation.evaluator import TRAIN_SAMPLE, evaluate
     from iconoclass.training import trainer
@@ -86,7 +91,13 @@ def train(
     say("judging on test, validation and train")
     report = evaluate(run, dataset=dataset, tell=lambda plot: say(f"drawing {plot}"))
     seconds = round(time.monotonic() - began, 1)
-    run.finish({"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)})
+    summary = {"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)}
+    run.finish(summary)
+    if compare_naive:
+        say("training again, on a naive split")
+        others = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
+        naive = train(config=whole, name=f"{run.name}-naive", together="none", **others)
+        run.finish({**summary, "naive": {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}})
     return run
 
 

@@ -77,7 +77,7 @@ class Dataset:
     """Three splits of labelled pictures of one size.
 
     config: the [data] settings with nothing left open; class_names: in index order; notes: what a person should know;
-    findings: of the look at every picture, where they came as files.
+    findings: of the look at every picture, where they came as files; test_was_drawn: it did not come with them.
     """
 
     config: DataConfig
@@ -89,6 +89,7 @@ class Dataset:
     has_mirror_images: bool
     notes: list[str] = field(default_factory=list)
     findings: dict[str, Any] | None = None
+    test_was_drawn: bool = False
 
     @property
     def name(self) -> str:
@@ -369,8 +370,13 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
     if len(pool.class_names) < 2:
         raise DataError(f"only one class, '{pool.class_names[0]}'", hint="A classifier needs two or more.")
     given = np.array([part or "train" for part in pool.given], object)
-    keys = split.keys_of(pool.groups, pool.sha256, pool.links)
+    keys = pool.names if config.together == "none" else split.keys_of(pool.groups, pool.sha256, pool.links)
     notes = _notes_of_findings(pool.findings)
+    if config.together == "none":
+        notes.append("Copies, look-alikes and groups were divided as if they stood alone: numbers are optimistic.")
+    if config.fold:
+        notes.append(_divide_by_folds(pool, keys, given, config))
+    test_was_drawn = bool(config.fold) or "test" not in given
     is_split = config.validation == "split" and "validation" not in given
     _refuse_small_classes(pool, given == "train", parts=1 + is_split + ("test" not in given))
     if "test" not in given:
@@ -385,7 +391,8 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
     elif is_split:
         given[_held_out(pool, keys, given, config.validation_split, config, "validation")] = "validation"
     positions = {name: np.flatnonzero(given == name) for name in ("train", validation, "test")}
-    pool = replace(pool, groups=_shown_groups(pool, keys))
+    if config.together != "none":
+        pool = replace(pool, groups=_shown_groups(pool, keys))
     splits = {name: _rows_of(pool, at) for name, at in positions.items()}
     notes += _warn_of_classes(pool, splits)
     copies = _warn_of_copies(pool, positions)
@@ -404,7 +411,21 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
         has_mirror_images=pool.has_mirror_images,
         notes=notes,
         findings=pool.findings,
+        test_was_drawn=test_was_drawn,
     )
+
+
+def _divide_by_folds(pool: _Pool, keys: Sequence[str], given: npt.NDArray[np.object_], config: DataConfig) -> str:
+    """Make one fold of the training part the test part, and say so. A test part that was given is not looked at."""
+    number, count = map(int, (config.fold or "").split("/"))
+    unused = np.count_nonzero(given == "test")
+    given[given == "test"] = "unused"
+    train = np.flatnonzero(given == "train")
+    of_train = [keys[int(at)] for at in train]
+    chosen = train[split.folds(pool.labels[train], of_train, count, config.split_seed, "folds") == number - 1]
+    given[chosen] = "test"
+    beside = f"; the {unused:,} of the given test part are not used" if unused else ""
+    return f"Fold {number} of {count}: {len(chosen):,} pictures are judged{beside}."
 
 
 def _notes_of_findings(findings: dict[str, Any] | None) -> list[str]:

@@ -88,5 +88,28 @@ def held_out(
     return held
 
 
+def folds(
+    labels: npt.NDArray[np.int32], keys: Iterable[str], count: int, seed: int, purpose: str
+) -> npt.NDArray[np.int64]:
+    """Which of `count` folds each example is in: whole keys only, and of every class about the same number in each.
+
+    labels: int32 (n,); keys: n strings. Large keys come first, so that small ones can even out what they left.
+    Returns: int64 (n,), from 0 to count - 1.
+    """
+    members: dict[str, list[int]] = {}
+    for at, key in enumerate(keys):
+        members.setdefault(key, []).append(at)
+    ordered = sorted(members, key=lambda key: (-len(members[key]), _rank(key, seed, purpose)))
+    filled = np.zeros((count, int(labels.max(initial=0)) + 1), np.int64)
+    found = np.zeros(len(labels), np.int64)
+    for key in ordered:
+        inside = np.bincount(labels[members[key]], minlength=filled.shape[1])
+        # Where the classes of this key are fewest; among equals, where there is least of all.
+        fold = int(np.lexsort((filled.sum(axis=1), filled @ inside))[0])
+        filled[fold] += inside
+        found[members[key]] = fold
+    return found
+
+
 def _rank(key: str, seed: int, purpose: str) -> bytes:
     return hashlib.blake2b(f"{purpose}\0{seed}\0{key}".encode("utf-8", "surrogateescape"), digest_size=16).digest()

@@ -202,6 +202,12 @@ def summary(run: Run, quiet: Style = str) -> str:
     lines = [table(run.metrics, quiet)]
     if run.is_complete:
         lines.append(f"\n{run.summary['seconds']:.0f} s from start to judged model")
+        if naive := run.summary.get("naive"):
+            claimed, honest = (one["test_accuracy"] for one in (naive, run.summary))
+            lines.append(
+                f"naive split {claimed['value']:.1%} ({claimed['low']:.1%} to {claimed['high']:.1%}), "
+                f"honest split {honest['value']:.1%} ({honest['low']:.1%} to {honest['high']:.1%})"
+            )
     return "\n".join(lines)
 
 
