@@ -95,7 +95,7 @@ def train(
     run.finish(summary)
     if compare_naive:
         say("training again, on a naive split")
-        others = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
+        others: dict[str, Any] = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
         naive = train(config=whole, name=f"{run.name}-naive", together="none", **others)
         run.finish({**summary, "naive": {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}})
     return run
