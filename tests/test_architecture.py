@@ -22,6 +22,7 @@ ORDER = [
     ("intervals",),
     ("config", "backend"),
     ("run", "environment"),
+    ("fetch",),
     ("images",),
     ("data", "models"),
     ("training", "prediction"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -130,6 +131,20 @@ def test_the_array_of_pictures_is_never_written_to() -> None:
     batches.split.source.setflags(write=False)
     list(batches.epoch(0))
     assert np.array_equal(batches.split.source, before)
+
+
+def test_drawn_alike_every_class_is_shown_as_often_and_each_epoch_others() -> None:
+    labels = np.array([0] * 30 + [1] * 7 + [2] * 3, np.int32)
+    batches = batches_of(draws_alike=True)
+    batches = dataclasses.replace(batches, split=dataclasses.replace(split_of(40), labels=labels))
+    first, second = batches.order(0), batches.order(1)
+    assert np.array_equal(first, batches.order(0))
+    assert not np.array_equal(first, second)
+    assert len(first) == 40
+    assert np.bincount(labels[first % 40]).tolist() == [13, 13, 14]
+    assert sum(len(batch.pixels) for batch in batches.epoch(0)) == 40
+    assert len(np.unique(first)) == 40, "an image that is shown again is shown with other draws"
+    assert set(first[labels[first % 40] == 2] % 40) == {37, 38, 39}, "all of a rare class, before any twice"
 
 
 def test_balanced_weights_have_mean_1_and_make_every_class_count_alike() -> None:

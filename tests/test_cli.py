@@ -97,7 +97,7 @@ def test_stdout_of_train_holds_the_result_and_nothing_of_the_way_to_it(
 
 def test_stderr_of_train_holds_our_lines_only(trained: subprocess.CompletedProcess[str]) -> None:
     """Nothing of what TensorFlow, Keras and their native libraries log."""
-    ours = re.compile(r"(data|note|model|recipe|augment|epoch|trained for|next:) | {9}\S")
+    ours = re.compile(r"(data|note|model|balance|recipe|augment|epoch|trained for|next:) | {9}\S")
     foreign = [line for line in trained.stderr.splitlines() if not ours.match(line)]
     assert foreign == []
     assert len(re.findall("^epoch ", trained.stderr, re.MULTILINE)) == 2
@@ -347,6 +347,12 @@ MISTAKES = [
     ("train --recipe fats", 2, "Did you mean 'fast'"),
     ("train --model resnt", 2, "Did you mean 'resnet'"),
     ("train --model mlp --width 8", 2, "has no width"),
+    ("train --model mobilenet --alpha 0.3", 2, "It has: 0.25, 0.5, 0.75, 1.0"),
+    ("train --model resnet --weights imagenet", 2, "weights are for backbones"),
+    ("train --weights nowhere.h5", 2, "there are no weights"),
+    ("train --model mobilenet --offline", 4, "--weights none"),
+    ("train --balance weigths", 2, "Did you mean 'weights'"),
+    ("train --monitor macro-f1", 2, "Did you mean 'macro_f1'"),
     ("train --name a/b", 2, "cannot be named"),
     ("train digits extra", 2, "extra"),
     ("train mnits", 3, "Did you mean 'mnist'"),

@@ -28,7 +28,8 @@ EVERYTHING: dict[str, Any] = {
     **{"model": "mlp", "width": 64, "dropout": 0.25, "recipe": "fast", "epochs": 7, "batch_size": 31},
     **{"views": "mirrored", "budget": 90.0, "target": 0.9},
     **{"optimizer": "sgd", "lr": 0.125, "momentum": 0.5, "weight_decay": 0.01, "schedule": "cosine"},
-    **{"label_smoothing": 0.125, "average": 0.99, "patience": 4, "class_weights": "balanced", "one_hot": True},
+    **{"label_smoothing": 0.125, "average": 0.99, "patience": 4, "balance": "sampler", "one_hot": True},
+    **{"alpha": 0.5, "weights": "imagenet", "unfreeze": 0.5, "monitor": "macro_f1"},
     **{"precision": "float32", "log": "tensorboard", "seed": 2**32 - 1},
     **{"flip": 0.5, "shift": 0.125, "rotate": 15.0, "zoom": 0.25, "brightness": 0.5, "contrast": 0.375},
     **{"cutout": 0.25, "mixup": 0.5, "cutmix": 1.0},
@@ -233,6 +234,10 @@ def test_what_follows_from_another_model_or_optimizer_is_decided_anew(tmp_path: 
     assert other.training.momentum is None
     assert other.training.lr == 0.01
     assert other.training.epochs == 8
+    path.write_text(Config.of(source="x", model="mobilenetv2", alpha=0.35, weights="a.h5").toml(), encoding="utf-8")
+    assert Config.read(path, model="mobilenet").model.weights is None
+    assert Config.read(path, weights="b.h5").model.alpha is None
+    path.write_text(decided.toml(), encoding="utf-8")
     again = Config.read(path, recipe="textbook")
     assert again.training.epochs is None
     assert again.augment.flip is None

@@ -148,7 +148,7 @@ def test_classes_of_very_different_sizes_are_noted(tmp_path: Path) -> None:
     """F4."""
     x = np.random.default_rng(0).integers(0, 256, (210, 9, 9), np.uint8)
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.array(["cat"] * 10 + ["dog"] * 200))
-    assert any("--class-weights balanced" in note for note in load_dataset(tmp_path / "a.npz").notes)
+    assert any("over ten times larger" in note for note in load_dataset(tmp_path / "a.npz").notes)
 
 
 # --- Size and colour ------------------------------------------------------------------------------------------------

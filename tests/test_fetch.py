@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-import iconoclass.data.fetch as fetch_module
-from iconoclass.data.fetch import RemoteFile, fetch
+import iconoclass.fetch as fetch_module
 from iconoclass.errors import DownloadError, EnvironmentFault, UsageError
+from iconoclass.fetch import RemoteFile, fetch
 
 CONTENT = bytes(range(256)) * 1024
 HALF = len(CONTENT) // 2
@@ -216,6 +216,31 @@ def test_a_file_that_is_there_is_returned_without_a_socket_or_a_new_file(tmp_pat
     (tmp_path / "file.gz").write_bytes(CONTENT)
     assert fetch(wanted(), tmp_path) == tmp_path / "file.gz"
     assert names_in(tmp_path) == ["file.gz"]
+
+
+def test_where_no_digest_is_published_that_of_the_first_file_is_kept(serve, tmp_path):
+    """It is told by its content once; from then on by its bytes."""
+    file = RemoteFile("file.gz", None, (serve(right).url,))
+    looked_at: list[int] = []
+
+    def is_it(path: Path) -> bool:
+        looked_at.append(path.stat().st_size)
+        return path.read_bytes().startswith(CONTENT[:8])
+
+    path = fetch(file, tmp_path, is_it=is_it)
+    assert (tmp_path / "file.gz.sha256").read_text().strip() == hashlib.sha256(CONTENT).hexdigest()
+    path.write_bytes(CONTENT[:-1] + b"x")
+    assert fetch(file, tmp_path, is_it=is_it).read_bytes() == CONTENT
+    assert looked_at == [len(CONTENT)]
+
+
+def test_where_no_digest_is_published_what_does_not_look_like_the_file_is_refused(serve, tmp_path):
+    mirror = serve(right, content=PAGE)
+    with pytest.raises(DownloadError, match="which are not the file"):
+        fetch(RemoteFile("file.gz", None, (mirror.url,)), tmp_path, is_it=lambda path: path.read_bytes() == CONTENT)
+    with pytest.raises(DownloadError, match="which are not the file"):
+        fetch(RemoteFile("file.gz", None, (mirror.url,)), tmp_path)
+    assert not (tmp_path / "file.gz").exists()
 
 
 @pytest.mark.parametrize("damaged", [CONTENT[:-1] + b"x", CONTENT[:HALF], b""])
@@ -511,7 +536,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, no_sockets):
 CHILD = """
 import sys
 from pathlib import Path
-from iconoclass.data.fetch import RemoteFile, fetch
+from iconoclass.fetch import RemoteFile, fetch
 name, digest, url, folder = sys.argv[1:]
 def tell(name, done, total):
     print(done, flush=True)
@@ -522,7 +547,7 @@ fetch(RemoteFile(name, digest, (url,)), Path(folder), progress=tell)
 @pytest.fixture
 def start_child(tmp_path) -> Iterator[Callable[[RemoteFile], subprocess.Popen[str]]]:
     children: list[subprocess.Popen[str]] = []
-    source = str(Path(fetch_module.__file__).parents[2])
+    source = str(Path(fetch_module.__file__).parents[1])
 
     def start(file: RemoteFile) -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "error", "-c", CHILD, file.name, file.digest, file.urls[0], str(tmp_path)]

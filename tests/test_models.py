@@ -1,4 +1,7 @@
-"""Every network of the table takes raw pixels, gives probabilities, learns, and is what it says it is."""
+"""Every network of the table takes raw pixels, gives probabilities, learns, and is what it says it is.
+
+Backbones, which take larger pictures and more time, have tests of their own in test_pretrained.py.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ import pytest
 from iconoclass.backend import keras, make_deterministic
 from iconoclass.errors import UsageError
 from iconoclass.models.catalog import MODELS, build, listing, with_mirrored_views
+from iconoclass.models.pretrained import BACKBONES
 from iconoclass.models.resnet import WHITENING, initialise
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 8, 1), (96, 64, 3)]
 
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", [name for name in MODELS if name not in BACKBONES])
 
 
 def pictures(count: int, shape: tuple[int, int, int], seed: int = 0) -> Any:

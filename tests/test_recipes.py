@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from iconoclass.config import AugmentConfig, Config
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.errors import UsageError
 from iconoclass.models.catalog import MODELS
+from iconoclass.models.pretrained import BACKBONES
 from iconoclass.training.optimizers import OPTIMIZERS, SCHEDULES
 from iconoclass.training.recipes import RECIPES, complete
 
@@ -49,20 +51,30 @@ def completed(dataset: Dataset, **settings: Any) -> Config:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_recipes_leave_nothing_open(recipe: str, model: str, optimizer: str, digits: Dataset) -> None:
+    if recipe == "transfer" and model not in BACKBONES:
+        with pytest.raises(UsageError, match="needs a backbone"):
+            completed(digits, recipe=recipe, model=model)
+        return
     whole = completed(digits, recipe=recipe, model=model, optimizer=optimizer)
-    without_meaning = {"budget", "target", "decisions", "group_by", "fold"} | (
-        set() if optimizer in {"sgd", "muon"} else {"momentum"}
-    )
-    without_meaning |= {"width", "dropout"} - set(MODELS[model].options)
+    without_meaning = {"budget", "target", "decisions", "group_by", "fold"}
+    without_meaning |= set() if optimizer in {"sgd", "muon"} else {"momentum"}
+    without_meaning |= {"width", "dropout", "alpha"} - set(MODELS[model].options)
+    without_meaning |= set() if model in BACKBONES else {"weights"}
+    without_meaning |= {"epochs"} if recipe == "transfer" else {"unfreeze"}
     assert {name for name, value in whole.flat().items() if value is None} == without_meaning
-    assert whole.training.precision != "auto"
+    assert "auto" not in whole.flat().values()
     assert whole.training.recipe == recipe
+
+
+def suited(recipe: str) -> str:
+    """A network that the recipe can train."""
+    return "mobilenet" if recipe == "transfer" else "convnet"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_what_is_complete_is_completed_to_itself(recipe: str, digits: Dataset) -> None:
     """So a run's config.toml repeats it."""
-    whole = completed(digits, recipe=recipe, model="convnet")
+    whole = completed(digits, recipe=recipe, model=suited(recipe))
     assert complete(whole, digits) == whole
 
 
@@ -77,7 +89,7 @@ CHOSEN: dict[str, Any] = {
 @pytest.mark.parametrize("name", CHOSEN)
 def test_what_the_user_sets_stays_set(name: str, recipe: str, digits: Dataset) -> None:
     settings = {"optimizer": "adamw", name: CHOSEN[name]}
-    assert completed(digits, recipe=recipe, model="convnet", **settings).flat()[name] == CHOSEN[name]
+    assert completed(digits, recipe=recipe, model=suited(recipe), **settings).flat()[name] == CHOSEN[name]
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "label_smoothing", "average", "patience", "shift", "flip", "dropout"])
@@ -98,7 +110,27 @@ def test_the_textbook_changes_no_picture(things: Dataset) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_network_is_trained_by_its_own_recipe_unless_another_is_named(model: str, digits: Dataset) -> None:
     assert completed(digits, model=model).training.recipe == MODELS[model].recipe
+    if model in BACKBONES:
+        assert completed(digits, model=model, weights="none").training.recipe == "fast"
     assert completed(digits, model=model, recipe="textbook").training.recipe == "textbook"
+
+
+def test_unequal_classes_weigh_alike_and_are_judged_by_macro_f1(digits: Dataset, things: Dataset) -> None:
+    """Where the largest has more than twice the pictures of the smallest."""
+
+    def decided(labels: Any, **settings: Any) -> tuple[str, str]:
+        part = things.train
+        train = Split(part.source, part.rows, labels, part.names, part.sha256, part.groups)
+        training = completed(dataclasses.replace(things, train=train), **settings).training
+        return training.balance, training.monitor
+
+    twice, more = ((np.arange(160) < count).astype(np.int32) for count in (106, 107))
+    assert decided(things.train.labels) == ("none", "accuracy")
+    assert decided(twice) == ("none", "accuracy")
+    assert decided(more) == ("weights", "macro_f1")
+    assert decided(more, balance="none") == ("none", "macro_f1")
+    assert decided(more, balance="sampler", monitor="accuracy") == ("sampler", "accuracy")
+    assert decided(things.train.labels, balance="sampler") == ("sampler", "accuracy")
 
 
 def test_small_sets_get_more_epochs_and_smaller_batches(digits: Dataset, things: Dataset) -> None:

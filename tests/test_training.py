@@ -136,19 +136,39 @@ def test_label_smoothing_makes_the_network_less_certain(digits: Dataset, tmp_pat
     assert confidence[1] < confidence[0] - 0.1
 
 
-def test_balanced_class_weights_find_more_of_a_rare_class(tmp_path: Path) -> None:
+def lopsided() -> Dataset:
+    """440 grey pictures, of which one in eleven, a little brighter, is of the rare class."""
     random = np.random.default_rng(0)
     labels = (np.arange(440) % 11 == 0).astype(np.int32)  # one in eleven
     bright = random.normal(100 + 60 * labels[:, None, None, None], 50, (440, 1, 1, 1))
     pixels = np.clip(bright + random.normal(0, 5, (440, 8, 8, 1)), 0, 255).astype(np.uint8)
     split = Split(pixels, np.arange(440), labels, [""] * 440, [""] * 440, [""] * 440)
     config = Config.of(source="x", image_size=8, color="grey").data
-    data = Dataset(config, "", ["often", "rare"], split, split, split, has_mirror_images=True)
-    found = []
-    for weights in ("none", "balanced"):
-        _, learner = learn(data, tmp_path, epochs=5, class_weights=weights)
-        found.append(learner.model.predict(pixels, verbose=0).argmax(axis=1)[labels == 1].mean())
-    assert found[1] > found[0] + 0.3
+    return Dataset(config, "", ["often", "rare"], split, split, split, has_mirror_images=True)
+
+
+def test_balance_finds_more_of_a_rare_class_by_weights_and_by_drawing(tmp_path: Path) -> None:
+    data, found = lopsided(), {}
+    for balance in ("none", "weights", "sampler", "auto"):
+        _, learner = learn(data, tmp_path, epochs=5, balance=balance)
+        is_rare = data.test.labels == 1
+        found[balance] = learner.model.predict(data.test.pixels, verbose=0).argmax(axis=1)[is_rare].mean()
+    assert found["weights"] > found["none"] + 0.3
+    assert found["sampler"] > found["none"] + 0.3
+    assert found["auto"] == found["weights"]
+
+
+def test_what_is_monitored_chooses_the_epoch(tmp_path: Path) -> None:
+    """Accuracy is content with whoever calls everything the common class; macro F1 is not."""
+    run, learner = learn(lopsided(), tmp_path, epochs=4)
+    assert learner.config.training.monitor == "macro_f1"
+    highest = max(row["val_macro_f1"] for row in run.history)
+    assert run.history[best_epoch(run.history, "macro_f1") - 1]["val_macro_f1"] == highest
+    rows = [{**row(0.9, 1, 1), "val_macro_f1": 0.5}, {**row(0.8, 1, 2), "val_macro_f1": 0.7}]
+    assert (best_epoch(rows), best_epoch(rows, "macro_f1")) == (1, 2)
+    labels = np.array([0, 0, 0, 1], np.int32)
+    judgement = trainer.judged(np.eye(2, dtype=np.float32)[[0, 0, 1, 0]], labels)
+    assert (judgement["accuracy"], judgement["macro_f1"]) == (0.5, pytest.approx((2 * 2 / 6 + 0) / 2))
 
 
 def test_patience_stops_and_the_best_epoch_is_the_one_that_is_kept(digits: Dataset, tmp_path: Path) -> None:

@@ -104,12 +104,16 @@ def train(
         bool | None, _option(DATA, "--strict", metavar="", help="Leaks and conflicts are errors.")
     ] = None,
     model: Annotated[
-        str | None, _option(NETWORK, help="See `iconoclass models`; auto (default): a resnet that pays.")
+        str | None, _option(NETWORK, help="Default: mobilenetv2 for photos, else resnet; see `iconoclass models`.")
     ] = None,
     width: Annotated[int | None, _option(NETWORK, help="Filters of the first block.")] = None,
     dropout: Annotated[float | None, _option(NETWORK, help="Dropout before the last layer.")] = None,
+    alpha: Annotated[float | None, _option(NETWORK, help="Width multiplier of a MobileNet: 0.35 to 1.4.")] = None,
+    weights: Annotated[
+        str | None, _option(NETWORK, help="Of a backbone: imagenet (default), none, a file, a run's folder.")
+    ] = None,
     views: Annotated[str | None, _option(NETWORK, help="mirrored: asks about the mirror image too.")] = None,
-    recipe: Annotated[str | None, _option(LEARNING, help="Defaults for the rest: fast or textbook.")] = None,
+    recipe: Annotated[str | None, _option(LEARNING, help="Defaults for the rest: fast, textbook, transfer.")] = None,
     budget: Annotated[str | None, _option(LEARNING, help="Time for all, start to judged model: 90s, 5m, 1h.")] = None,
     target: Annotated[str | None, _option(LEARNING, help="Stop when validation surely exceeds this: 0.93.")] = None,
     epochs: Annotated[float | None, _option(LEARNING, help="Passes over the training part; 2.5 is allowed.")] = None,
@@ -124,7 +128,13 @@ def train(
     patience: Annotated[
         int | None, _option(LEARNING, help="Epochs without a better one until it stops; 0: never.")
     ] = None,
-    class_weights: Annotated[str | None, _option(LEARNING, help="none (default) or balanced.")] = None,
+    balance: Annotated[str | None, _option(LEARNING, help="auto (default), none, weights or sampler.")] = None,
+    monitor: Annotated[
+        str | None, _option(LEARNING, help="Chooses the epoch: auto (default), accuracy or macro_f1.")
+    ] = None,
+    unfreeze: Annotated[
+        float | None, _option(LEARNING, help="Share of a backbone that learns after the head: 0 to 1.")
+    ] = None,
     one_hot: Annotated[
         bool | None, _option(LEARNING, "--one-hot", metavar="", help="One-hot labels; the same result.")
     ] = None,
@@ -157,7 +167,8 @@ def train(
     \b
     iconoclass train                                   # the digits that come along
     iconoclass train fashion_mnist --model convnet-3 --recipe textbook --epochs 10
-    iconoclass train photos/ --image-size 64 --resize pad --max-bad 10%
+    iconoclass train photos/ --weights mobilenet_v2.h5 --epochs 5
+    iconoclass train photos/ --model resnet --image-size 64 --max-bad 10%
     iconoclass train --config runs/mnist-resnet/config.toml --seed 1
     """
     settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
@@ -349,15 +360,25 @@ def models(as_json: Json = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    quiet = _quiet()
-    print(f"{'':<10} {'parameters for 10 classes':>24}")
-    print(f"{'network':<10}" + "".join(f" {size:>11}" for size in rows[0]["parameters"]) + "   recipe     options")
-    for row in rows:
-        counts = "".join(f" {count:>11,}" for count in row["parameters"].values())
-        print(f"\n{row['name']:<10}{counts}   {row['recipe']:<10} {', '.join(row['options']) or 'none'}")
-        print(f"  {row['purpose']}")
-        print(quiet(f"  {row['source']}"))
+    ours = [row for row in rows if row["recipe"] != "transfer"]
+    print(f"{'':<16} {'parameters for 10 classes':>24}")
+    print(f"{'network':<16}" + "".join(f" {size:>11}" for size in ours[0]["parameters"]) + "   recipe     options")
+    for row in ours:
+        counts = " ".join(f"{count:>11,}" for count in row["parameters"].values())
+        _print_network(row, f"{counts}   {row['recipe']:<10} {', '.join(row['options']) or 'none'}")
+    print(f"\n{'backbone':<17}parameters by alpha, without the last layer")
+    for row in rows[len(ours) :]:
+        several = len(row["parameters"]) > 1
+        sizes = (f"{n / 1e6:.1f} M{f' ({alpha})' if several else ''}" for alpha, n in row["parameters"].items())
+        _print_network(row, ", ".join(sizes))
     _advise("iconoclass train DATA --model NETWORK")
+
+
+def _print_network(row: dict[str, Any], numbers: str) -> None:
+    print()
+    _print_beside(row["name"], 16, numbers)
+    print(f"  {row['purpose']}")
+    print(_quiet()(f"  {row['source']}"))
 
 
 @app.command()

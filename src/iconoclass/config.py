@@ -59,6 +59,11 @@ def _parse_duration(value: Any) -> Any:
     return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
 
 
+def _parse_path(value: Any) -> Any:
+    """A path, or the text of one."""
+    return str(value) if isinstance(value, Path) else value
+
+
 def _checked_grouping(value: str) -> str:
     """folder:2, name:REGEX or column:NAME."""
     way, _, what = value.partition(":")
@@ -120,8 +125,8 @@ class DataConfig(Section):
     test_split: OpenFraction = Field(0.2, description="Share judged, if there is no test part.")
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Another split of the same pictures.")
     fold: Fold | None = Field(None, description="2/5: of five folds of the pictures, the second is judged.")
-    together: Literal["auto", "none"] = Field(
-        "auto", description="What no split divides: groups, copies, look-alikes, bursts; none: as if all stood alone."
+    together: Literal["alike", "none"] = Field(
+        "alike", description="What no split divides: groups, copies, look-alikes, bursts; none: as if all stood alone."
     )
     max_bad: Fraction = Field(0.01, description="Share of unreadable files up to which training goes on.")
     allow_outside: bool = Field(False, description="A CSV may name pictures outside its own folder.")
@@ -134,13 +139,19 @@ class ModelConfig(Section):
     model: str | None = Field(None, description="The network: see `iconoclass models`; auto: as large as pays.")
     width: Annotated[int, Field(ge=4, le=1024)] | None = Field(None, description="Filters of the first block.")
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Dropout before the last layer.")
+    alpha: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] | None = Field(
+        None, description="Width multiplier of a MobileNet: 0.35 to 1.4, as it has been pretrained."
+    )
+    weights: Annotated[str, BeforeValidator(_parse_path)] | None = Field(
+        None, description="Of a backbone: imagenet, none, a weights file, or the folder of another run."
+    )
     views: Literal["one", "mirrored"] = Field(
         "one", description="mirrored: the kept model looks at each picture and at its mirror image, and averages."
     )
 
 
 class TrainingConfig(Section):
-    recipe: str | None = Field(None, description="Defaults for all below: textbook or fast.")
+    recipe: str | None = Field(None, description="Defaults for all below: textbook, fast or transfer.")
     epochs: Annotated[int | float, Field(gt=0, le=100_000), BeforeValidator(_whole_if_it_is)] | None = Field(
         None, description="Passes over the training part; the last one may be broken off, as in 2.5."
     )
@@ -171,7 +182,16 @@ class TrainingConfig(Section):
     patience: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Stop after so many epochs without a better one; 0: never."
     )
-    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes weigh more.")
+    balance: Literal["auto", "none", "weights", "sampler"] = Field(
+        "auto",
+        description="Rare classes weigh more, or are drawn more often; auto: weights, where sizes differ twofold.",
+    )
+    monitor: Literal["auto", "accuracy", "macro_f1"] = Field(
+        "auto", description="Chooses the best epoch, on validation; auto: macro_f1, where class sizes differ twofold."
+    )
+    unfreeze: Fraction | None = Field(
+        None, description="Share of a backbone's layers, from the top, that learn after the head; 0: the head alone."
+    )
     one_hot: bool = Field(False, description="One-hot labels and categorical cross-entropy; the same result.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the arithmetic in training; auto: as the recipe and the processor allow."
@@ -284,10 +304,11 @@ SECTION_OF = {name: section for section, fields in SECTIONS.items() for name in 
 
 # What another choice of the first leaves without meaning, as a run's config.toml holds everything that was decided.
 FOLLOWERS = {
-    "model": {"width", "dropout"},
+    "model": {"width", "dropout", "alpha", "weights"},
+    "weights": {"alpha"},
     "optimizer": {"lr", "momentum", "weight_decay"},
     "recipe": {*TrainingConfig.model_fields, *AugmentConfig.model_fields}
-    - {"recipe", "budget", "target", "class_weights", "one_hot", "log", "seed"},
+    - {"recipe", "budget", "target", "balance", "monitor", "one_hot", "log", "seed"},
     "budget": {"epochs"},
     "epochs": {"budget"},
 }

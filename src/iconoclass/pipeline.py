@@ -13,9 +13,10 @@ import numpy as np
 from iconoclass import environment
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split, Tell, open_dataset
-from iconoclass.data.fetch import Progress
 from iconoclass.errors import DataError, Interrupted, UsageError
+from iconoclass.fetch import Progress
 from iconoclass.images.augment import AUGMENTATIONS, MIXES, Draws, augment
+from iconoclass.models import weights
 from iconoclass.run import Run, readable
 from iconoclass.training.progress import All, Lines, Listener, TensorBoard
 
@@ -52,19 +53,21 @@ def train(
     """
     began = time.monotonic() if began is None else began
     say = say or (lambda text: None)
-    asked = _asked(data, config, settings)
+    asked = weights.decide(_asked(data, config, settings), None)
     # The data first, TensorFlow's seconds of import later: what is wrong with the pictures is said at once.
-    dataset = (
-        data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline, tell=tell, progress=progress)
-    )
+    dataset = data if isinstance(data, Dataset) else _opened(asked, offline, tell, progress)
     if compare_naive and not dataset.test_was_drawn:
         what = f"{dataset.name} has its own test part: there is no split to compare"
         raise UsageError(what, hint="Leave out --compare-naive.")
+    asked = weights.decide(asked, dataset.are_photos)
+    if weights.are_wanted(asked):
+        weights.find(asked, offline=offline, progress=progress)
     say("starting Keras")
     from iconoclass.evaluation.evaluator import TRAIN_SAMPLE, evaluate
     from iconoclass.training import trainer
     from iconoclass.training.pace import prepare_within
     from iconoclass.training.recipes import complete
+    from iconoclass.training.transfer import Eye, learn_head
 
     chosen = ""
     if asked.training.budget:
@@ -73,13 +76,16 @@ def train(
 
         images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE)
         say("measuring this machine")
-        learner, chosen = prepare_within(asked, dataset, began, images_at_end)
+        learner, chosen = prepare_within(asked, dataset, began, images_at_end, tell)
     else:
         learner = trainer.prepare(dataset, complete(asked, dataset))
+        if learner.config.training.recipe == "transfer":
+            say("computing features")
+            learn_head(learner, Eye(learner), tell)
     whole = learner.config
     run = Run.create(Path(output), name or f"{dataset.name}-{whole.model.model}")
     _describe(run, whole, dataset)
-    say(_plan(whole, dataset, chosen))
+    say(_plan(whole, dataset, [*learner.said, *([("budget", chosen)] if chosen else [])]))
     listeners: list[Listener] = [listener or Lines(sys.stdout)]
     if whole.training.log == "tensorboard":
         listeners.append(TensorBoard(run.log_folder))
@@ -87,7 +93,8 @@ def train(
     run.write_config(learner.config)
     if learner.is_stopped:
         kept = f"Its best model so far is kept; judge it: iconoclass evaluate {readable(run.path)}"
-        raise Interrupted(f"stopped in epoch {len(learner.history) + 1} of {learner.epochs}", hint=kept)
+        begun = learner.history[-1]["epoch"] + 1 if learner.history else 1
+        raise Interrupted(f"stopped in epoch {begun} of {learner.epochs}", hint=kept)
     say("judging on test, validation and train")
     report = evaluate(run, dataset=dataset, tell=lambda plot: say(f"drawing {plot}"))
     seconds = round(time.monotonic() - began, 1)
@@ -99,6 +106,11 @@ def train(
         naive = train(config=whole, name=f"{run.name}-naive", together="none", **others)
         run.finish({**summary, "naive": {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}})
     return run
+
+
+def _opened(asked: Config, offline: bool, tell: Tell | None, progress: Progress | None = None) -> Dataset:
+    wanted = weights.wants_backbone(asked)
+    return open_dataset(asked.data, offline=offline, tell=tell, progress=progress, for_backbone=wanted)
 
 
 def _kept_to(learner: Learner) -> dict[str, Any]:
@@ -145,26 +157,38 @@ def _split_rows(dataset: Dataset) -> Iterator[tuple[str, str, str, str, str]]:
             yield image, dataset.class_names[label], name, group, digest
 
 
-def _plan(config: Config, dataset: Dataset, chosen: str) -> str:
+def _plan(config: Config, dataset: Dataset, more: list[tuple[str, str]]) -> str:
     """What is going to happen, a line for each word of it, and one for everything that a person should know."""
-    training = config.training
+    training, model = config.training, config.model
     counts = (
         f"{len(split):,} to {verb}" for verb, split in zip(("train", "validate", "test"), _parts(dataset), strict=True)
     )
-    strengths = ", ".join(f"{name} {strength:g}" for name, strength in config.augment if strength) or "none"
     height, width, channels = dataset.image_shape
-    network = f"{config.model.model}{f' of width {config.model.width}' if config.model.width else ''}"
+    sized = {"width": model.width, "alpha": model.alpha}
+    network = f"{model.model}{''.join(f' of {word} {value:g}' for word, value in sized.items() if value)}"
+    chance = {"weights": "rare classes weigh more", "sampler": "classes are drawn alike"}.get(training.balance)
     said = [
         ("data", dataset.title),
         ("", f"{', '.join(counts)}; {len(dataset.class_names)} classes"),
         *(("" if note.startswith(" ") else "note", note) for note in (*dataset.notes, *_said_of_files(dataset))),
         ("model", f"{network} on {height} x {width} {'grey' if channels == 1 else 'colour'}"),
-        ("recipe", f"{training.recipe}: {training.epochs:.3g} epochs, batches of {training.batch_size}"),
-        ("", f"{training.optimizer} at {training.lr:.3g} {training.schedule}, {training.precision}"),
-        ("augment", strengths),
-        *([("budget", chosen)] if chosen else []),
+        *([("", f"its weights: {model.weights}")] if model.weights else []),
+        *([("balance", f"{chance}; the best epoch is the one with the highest {training.monitor}")] if chance else []),
+        *_planned(config),
+        *more,
     ]
     return "\n".join(f"{word:<8} {text}" for word, text in said)
+
+
+def _planned(config: Config) -> list[tuple[str, str]]:
+    training = config.training
+    if training.epochs is None:
+        return [("recipe", f"{training.recipe}: the head alone, on features of the frozen backbone")]
+    return [
+        ("recipe", f"{training.recipe}: {training.epochs:.3g} epochs, batches of {training.batch_size}"),
+        ("", f"{training.optimizer} at {training.lr:.3g} {training.schedule}, {training.precision}"),
+        ("augment", ", ".join(f"{name} {strength:g}" for name, strength in config.augment if strength) or "none"),
+    ]
 
 
 def _parts(dataset: Dataset) -> list[Split]:
@@ -208,8 +232,8 @@ def preview(data: Dataset | Path | str, *, images: int = 8, offline: bool = Fals
     from iconoclass.evaluation import plots
     from iconoclass.training.recipes import complete
 
-    asked = _asked(data, None, settings)
-    dataset = data if isinstance(data, Dataset) else open_dataset(asked.data, offline=offline)
+    asked = weights.decide(_asked(data, None, settings), None)
+    dataset = data if isinstance(data, Dataset) else _opened(asked, offline, None)
     config = complete(asked, dataset)
     if not 1 <= images <= len(dataset.train):
         raise DataError(f"there are {len(dataset.train)} training pictures. Received: images={images}")

@@ -15,6 +15,13 @@ from iconoclass.images.augment import MIXES, Draws, augment
 
 # Images made ready at once: enough that NumPy's calls cost nothing beside its work, few enough to stay in the cache.
 BLOCK = 512
+# Of large images, no more of them than have so many pixels: what a network makes of them must fit into memory.
+BLOCK_PIXELS = 512 * 64 * 64
+
+
+def at_once(shape: tuple[int, ...]) -> int:
+    """How many images (height, width, channels) are worked on together."""
+    return max(16, min(BLOCK, BLOCK_PIXELS // (shape[0] * shape[1])))
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Batches:
     """The training part, epoch by epoch.
 
     strengths: of augmentations, by name. class_weights: float32 (classes,), or None where all weigh alike.
+    draws_alike: an epoch shows as many images of each class, some of them several times, others not.
     soft: targets as rows of probabilities; mixing augmentations need them.
     """
 
@@ -43,19 +51,24 @@ class Batches:
     strengths: Mapping[str, float]
     soft: bool = False
     class_weights: npt.NDArray[np.float32] | None = None
+    draws_alike: bool = False
 
     def __len__(self) -> int:
         """Steps an epoch."""
         return -(-len(self.split) // self.batch_size)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """int64 (n,): the positions of the split in the order in which that epoch visits them."""
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        """int64 (n,): the positions of the split in the order in which that epoch visits them.
+
+        A position that is visited again has n more, each time: it is the same image with other draws.
+        """
+        random = np.random.default_rng([self.seed, epoch])
+        return _alike(self.split.labels, random) if self.draws_alike else random.permutation(len(self.split))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Batches of equal size, give or take one image: a last batch of a few would upset batch norm."""
         batches = np.array_split(self.order(epoch), len(self))
-        together = max(1, BLOCK // self.batch_size)
+        together = max(1, at_once(self.split.source.shape[1:]) // self.batch_size)
         blocks = [batches[at : at + together] for at in range(0, len(batches), together)]
         # One block ahead, in another thread: the network never waits for pictures.
         with ThreadPoolExecutor(1) as ahead:
@@ -67,11 +80,12 @@ class Batches:
                 yield from ready
 
     def _block(self, batches: list[npt.NDArray[np.int64]], epoch: int) -> list[Batch]:
-        positions = np.concatenate(batches)
+        visits = np.concatenate(batches)
+        positions = visits % len(self.split)
         labels = self.split.labels[positions]
         soft = self.soft or any(self.strengths.get(name) for name in MIXES)
         targets = np.eye(self.classes, dtype=np.float32)[labels] if soft else labels
-        draws = Draws(self.seed, epoch, positions)
+        draws = Draws(self.seed, epoch, visits)
         pixels, targets = augment(self.split.take(positions), targets, self.strengths, draws)
         weights = np.ones(len(positions), np.float32) if self.class_weights is None else self.class_weights[labels]
         ends = np.cumsum([len(batch) for batch in batches])
@@ -79,6 +93,24 @@ class Batches:
             Batch(pixels[end - len(batch) : end], targets[end - len(batch) : end], weights[end - len(batch) : end])
             for end, batch in zip(ends, batches, strict=True)
         ]
+
+
+def _alike(labels: npt.NDArray[np.int32], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Visits, as many as there are labels and of each class as many, give or take one; see `Batches.order`."""
+    classes, count = np.unique(labels), len(labels)
+    drawn = []
+    for place, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        wanted = (count + place) // len(classes)
+        rounds = range(-(-wanted // len(members)))
+        drawn.append(np.concatenate([random.permutation(members) + again * count for again in rounds])[:wanted])
+    return random.permutation(np.concatenate(drawn))
+
+
+def are_unequal(labels: npt.NDArray[np.int32]) -> bool:
+    """Whether the largest class has more than twice the examples of the smallest."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return bool(counts.max() > 2 * counts.min())
 
 
 def balanced_weights(labels: npt.NDArray[np.int32], classes: int) -> npt.NDArray[np.float32]:

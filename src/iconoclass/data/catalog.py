@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from iconoclass.data.fetch import RemoteFile
 from iconoclass.data.readers import CIFAR10, CIFAR100, DIGITS, IDX, IDX_NAMES, Reader
+from iconoclass.fetch import RemoteFile
 
 
 @dataclass(frozen=True)

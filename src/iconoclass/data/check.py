@@ -23,6 +23,8 @@ from iconoclass.images.prepare import prepare
 
 LOOKS = 3  # at files that change under our eyes
 LARGEST_SIDE = 96  # pixels; without a backbone, more detail costs time and teaches little
+BACKBONE_SIDE = 224  # what backbones were pretrained at
+PHOTO_SIDE = 128  # pictures whose usual short side is this or more are photographs
 
 
 Seen = TypeVar("Seen")
@@ -31,7 +33,8 @@ Seen = TypeVar("Seen")
 @dataclass(frozen=True)
 class Checked:
     """examples: the ones that are used; pixels: uint8 (files, height, width, channels); rows: where in it each one is;
-    sha256: of each one's file; links: pairs of them that must not be divided; findings: what check.json says.
+    sha256: of each one's file; links: pairs of them that must not be divided; findings: what check.json says;
+    are_photos: photographs, large enough to see.
     """
 
     examples: list[Example]
@@ -40,11 +43,16 @@ class Checked:
     sha256: list[str]
     links: list[tuple[int, int]]
     findings: dict[str, Any]
+    are_photos: bool
 
 
-def check(found: Found, config: DataConfig, where: str, tell: Tell | None = None) -> Checked:
+def check(
+    found: Found, config: DataConfig, where: str, tell: Tell | None = None, *, for_backbone: bool | None = None
+) -> Checked:
     """Every picture decoded to one size into the user's cache; a second look at the same content maps it from there.
 
+    for_backbone: the size that is taken unless one is set is a backbone's, or that of a network which learns from
+        nothing; None: what photographs get is a backbone's.
     A file that changes or vanishes meanwhile makes us look again, so that what is kept is what the digests say.
     Raises: DataError, if more than `max_bad` of the files cannot be read, a class loses all of its files, or the
     decisions are wrong; with `strict`, for what `refuse_if_strict` names.
@@ -55,7 +63,7 @@ def check(found: Found, config: DataConfig, where: str, tell: Tell | None = None
         looked = look([example.path for example in found.examples], where, tell)
         bad = _unreadable(looked, decided)
         _refuse_if_too_bad(decided, bad, config.max_bad, where)
-        pixels, late = _decoded(looked, config, tell)
+        pixels, late, are_photos = _decoded(looked, config, tell, for_backbone)
         bad |= {row: why for row, why in late.items() if decided.examples[row].name not in decided.excluded}
         _refuse_if_too_bad(decided, bad, config.max_bad, where)
         looked.bad.update(late)
@@ -63,7 +71,7 @@ def check(found: Found, config: DataConfig, where: str, tell: Tell | None = None
         findings = find(found, pictures, bad, decided)
         if config.strict:
             refuse_if_strict(findings, where)
-        return Checked(pictures.examples, pixels, pictures.at, pictures.sha256, pictures.links, findings)
+        return Checked(pictures.examples, pixels, pictures.at, pictures.sha256, pictures.links, findings, are_photos)
 
     return _until_still(attempt, config.strict, where)
 
@@ -122,16 +130,21 @@ def _unreadable(looked: Looked, decided: Decided) -> dict[int, Refusal]:
     return {row: why for row, why in looked.bad.items() if decided.examples[row].name not in decided.excluded}
 
 
-def _decoded(looked: Looked, config: DataConfig, tell: Tell | None) -> tuple[Array, dict[int, Refusal]]:
-    """The pixels of all files at a model's size, and which of them, by row, could not be decoded."""
+def _decoded(
+    looked: Looked, config: DataConfig, tell: Tell | None, for_backbone: bool | None
+) -> tuple[Array, dict[int, Refusal], bool]:
+    """The pixels of all files at a model's size; which of them, by row, could not be decoded; are they photographs?"""
     good = [at for at, row in enumerate(looked.rows) if row not in looked.bad]
     facts = looked.facts[good]
-    height, width = config.image_size or _natural_size(facts)
+    are_photos = _usual_short_side(facts) >= PHOTO_SIDE
+    is_large = are_photos if for_backbone is None else for_backbone
+    height, width = config.image_size or (2 * (BACKBONE_SIDE,) if is_large else _natural_size(facts))
     is_grey = all(Header("", mode.decode(), 0, 0).is_grey for mode in np.unique(facts["mode"]))
     shape = (height, width, {"grey": 1, "rgb": 3}.get(config.color or "", 1 if is_grey else 3))
     key = key_of("pictures", looked.digests, shape, config.resize)
     arrays, made = stored(key, lambda folder: _decode_all(looked.files, shape, config.resize, folder, tell))
-    return arrays["pixels"], {looked.rows[at]: Refusal(code, reason) for at, code, reason in made["bad"]}
+    late = {looked.rows[at]: Refusal(code, reason) for at, code, reason in made["bad"]}
+    return arrays["pixels"], late, are_photos and min(height, width) >= PHOTO_SIDE
 
 
 def _decode_all(
@@ -155,9 +168,12 @@ def _natural_size(facts: Array) -> tuple[int, int]:
     sizes = set(zip(facts["height"].tolist(), facts["width"].tolist(), strict=True))
     if len(sizes) == 1 and min(size := next(iter(sizes))) >= 8 and max(size) <= LARGEST_SIDE:
         return size
-    side = statistics.median(np.minimum(facts["height"], facts["width"]).tolist() or [LARGEST_SIDE])
-    side = int(min(LARGEST_SIDE, max(8, side)))
+    side = int(min(LARGEST_SIDE, max(8, _usual_short_side(facts))))
     return side, side
+
+
+def _usual_short_side(facts: Array) -> float:
+    return float(statistics.median(np.minimum(facts["height"], facts["width"]).tolist() or [LARGEST_SIDE]))
 
 
 def _refuse_if_too_bad(decided: Decided, bad: dict[int, Refusal], max_bad: float, where: str) -> None:

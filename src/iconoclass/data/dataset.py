@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from iconoclass.config import Config, DataConfig
-from iconoclass.data import archive, check, duplicates, fetch, folder, split
+from iconoclass.data import archive, check, duplicates, folder, split
 from iconoclass.data.catalog import DATASETS, Entry, find
 from iconoclass.data.findings import remarks
 from iconoclass.data.readers import Arrays, read_npz
 from iconoclass.data.store import Array, Texts, chosen, key_of, stored, write_pixels
 from iconoclass.errors import DataError, UsageError, did_you_mean
+from iconoclass.fetch import Progress, fetch
 from iconoclass.files import cache_folder, environment_folder, sha256_of
 from iconoclass.images.resize import resize
 
@@ -77,7 +78,8 @@ class Dataset:
     """Three splits of labelled pictures of one size.
 
     config: the [data] settings with nothing left open; class_names: in index order; notes: what a person should know;
-    findings: of the look at every picture, where they came as files; test_was_drawn: it did not come with them.
+    findings: of the look at every picture, where they came as files; test_was_drawn: it did not come with them;
+    are_photos: photographs, large enough to see.
     """
 
     config: DataConfig
@@ -90,6 +92,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     findings: dict[str, Any] | None = None
     test_was_drawn: bool = False
+    are_photos: bool = False
 
     @property
     def name(self) -> str:
@@ -155,7 +158,7 @@ def load_dataset(
     *,
     offline: bool = False,
     tell: Tell | None = None,
-    progress: fetch.Progress | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Dataset:
     """The data set of that name, or the pictures of a folder, CSV, .npz or archive.
@@ -172,13 +175,18 @@ def open_dataset(
     *,
     offline: bool = False,
     tell: Tell | None = None,
-    progress: fetch.Progress | None = None,
+    progress: Progress | None = None,
+    for_backbone: bool | None = None,
 ) -> Dataset:
-    """`load_dataset` with its settings already checked."""
+    """`load_dataset` with its settings already checked.
+
+    for_backbone: whether pictures that come as files shall have, unless a size is set, that of a backbone; None: if
+    they are photographs.
+    """
     if config.source in DATASETS:
         _refuse_file_settings(config)
         return _divided(_named(config, DATASETS[config.source], offline, progress), config)
-    pool = _from_path(config, tell)
+    pool = _from_path(config, tell, for_backbone)
     paths = {name: getattr(config, name) for name in ("source", "decisions")}
     absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path}
     return _divided(pool, config.model_copy(update=absolute))
@@ -212,6 +220,7 @@ class _Pool:
     has_mirror_images: bool
     links: Sequence[tuple[int, int]] = ()
     findings: dict[str, Any] | None = None
+    are_photos: bool = False
 
     @cached_property
     def pictures(self) -> npt.NDArray[np.int64]:
@@ -219,23 +228,24 @@ class _Pool:
         return np.unique(self.sha256.encoded, return_inverse=True)[1].astype(np.int64)
 
 
-def _named(config: DataConfig, entry: Entry, offline: bool, progress: fetch.Progress | None) -> _Pool:
+def _named(config: DataConfig, entry: Entry, offline: bool, progress: Progress | None) -> _Pool:
     name = config.source
     given = environment_folder("ICONOCLASS_DATA")
     paths = find(name, given / name) if given else []
     if not paths and entry.files:
         downloads = cache_folder("downloads", name)
-        paths = [fetch.fetch(file, downloads, offline=offline, progress=progress) for file in entry.files]
+        paths = [fetch(file, downloads, offline=offline, progress=progress) for file in entry.files]
     key = [name, [sha256_of(path) for path in paths]]
     return _from_arrays(config, key, lambda _: entry.reader.read(paths, entry.class_names), entry.title, entry)
 
 
-def _from_path(config: DataConfig, tell: Tell | None) -> _Pool:
+def _from_path(config: DataConfig, tell: Tell | None, for_backbone: bool | None) -> _Pool:
     path = Path(config.source).expanduser()
     if path.suffix.lower() == ".npz" and path.is_file():
         _refuse_file_settings(config)
         return _from_arrays(config, ["npz", sha256_of(path)], lambda room: read_npz(path, room), path.name, None)
-    return _from_examples(check.check(examples_of(config), config, str(path), tell), path.name)
+    checked = check.check(examples_of(config), config, str(path), tell, for_backbone=for_backbone)
+    return _from_examples(checked, path.name)
 
 
 def examples_of(config: DataConfig) -> folder.Found:
@@ -281,6 +291,7 @@ def _from_examples(checked: check.Checked, title: str) -> _Pool:
         has_mirror_images=not _look_like_text(names),
         links=checked.links,
         findings=checked.findings,
+        are_photos=checked.are_photos,
     )
 
 
@@ -412,6 +423,7 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
         notes=notes,
         findings=pool.findings,
         test_was_drawn=test_was_drawn,
+        are_photos=pool.are_photos,
     )
 
 
@@ -490,7 +502,7 @@ def _warn_of_classes(pool: _Pool, splits: dict[str, Split]) -> list[str]:
             notes.append(f"The {part} part has no pictures of {', '.join(missing)}: no recall can be stated for them.")
     counts = _counts(splits["train"].labels, len(pool.class_names))
     if max(counts) > 10 * min(counts):
-        notes.append("Some classes are over ten times larger than others: consider --class-weights balanced.")
+        notes.append("Some classes are over ten times larger than others: look at recall by class, not at accuracy.")
     return notes
 
 

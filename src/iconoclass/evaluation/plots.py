@@ -331,7 +331,7 @@ def _verdict(history: Sequence[Mapping[str, float]], column: str, best: int | No
     what = ("Validation " if column.startswith("val_") else "Training ") + column.removeprefix("val_").replace("_", " ")
     value, epoch = _written(column, history[best][column]), int(history[best]["epoch"])
     if len(history) == 1:
-        return f"{what} after one epoch: {value}"
+        return f"{what} {'after one epoch' if epoch else 'of the head'}: {value}"
     if best == len(history) - 1:
         return f"{what} is {'lowest' if lowest else 'highest'} at the last epoch, {epoch}: {value}"
     return f"{what} {'is lowest' if lowest else 'peaks'} at epoch {epoch}: {value}"

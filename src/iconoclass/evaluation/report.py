@@ -90,7 +90,7 @@ class Report:
         test, names, note = self.judged["test"], self.dataset.class_names, self._note
         matrix = np.array(self.metrics["test"]["confusion_matrix"])
         if self.run.history:
-            yield "curves", plots.curves(self.run.history, note=self._note_on_curves)
+            yield "curves", plots.curves(self.run.history, self._monitor, self._note_on_curves)
         yield "confusion_matrix", plots.confusion_matrix(matrix, names, normalised=False, note=note)
         yield "confusion_matrix_normalised", plots.confusion_matrix(matrix, names, normalised=True, note=note)
         yield "predictions", self._grid(_spread(len(test.split), 40), "Test pictures and what they were taken for")
@@ -124,12 +124,18 @@ class Report:
         return OPTIMISTIC if self.dataset.validates_on_test else ""
 
     @property
+    def _monitor(self) -> str:
+        monitor = self.run.config.training.monitor
+        return "val_accuracy" if monitor == "auto" else f"val_{monitor}"
+
+    @property
     def _note_on_curves(self) -> str:
         """Why the training curves are not those of the kept weights on plain pictures, where they are not."""
         config = self.run.config
         is_mixed = config.augment.mixup or config.augment.cutmix
         soft = "loss of smoothed or mixed labels" if config.training.label_smoothing or is_mixed else ""
-        changed = "on augmented pictures" if any(strength for _, strength in config.augment) else ""
+        is_augmented = config.training.epochs and any(strength for _, strength in config.augment)
+        changed = "on augmented pictures" if is_augmented else ""
         training = ", ".join(filter(None, (changed, soft)))
         return "; ".join(filter(None, (f"training: {training}" if training else "", self._note)))
 

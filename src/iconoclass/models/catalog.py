@@ -9,6 +9,7 @@ from typing import Any
 
 from iconoclass.backend import keras
 from iconoclass.errors import UsageError, pick
+from iconoclass.models import pretrained
 from iconoclass.models.resnet import resnet
 from iconoclass.models.textbook import convnet, convnet_1, convnet_3, mlp
 
@@ -96,12 +97,17 @@ MODELS = {
         source="the Fashion-MNIST tutorial of tensorflow.org",
         recipe="textbook",
     ),
+    **{
+        name: Entry(pretrained.builder(name), backbone.purpose, backbone.source, recipe="transfer")
+        for name, backbone in pretrained.BACKBONES.items()
+    },
 }
 
 
 def listing() -> list[dict[str, Any]]:
-    """A row a network: name, purpose, source, recipe, options, and parameters at the two usual sizes for 10 classes."""
-    shapes = {"28x28x1": (28, 28, 1), "32x32x3": (32, 32, 3)}
+    """A row a network: name, purpose, source, recipe, options, and parameters: at the two usual sizes for 10 classes;
+    of a backbone, at each alpha, without the last layer.
+    """
     return [
         {
             "name": name,
@@ -109,7 +115,15 @@ def listing() -> list[dict[str, Any]]:
             "source": entry.source,
             "recipe": entry.recipe,
             "options": entry.options,
-            "parameters": {text: build(name, shape, 10).count_params() for text, shape in shapes.items()},
+            "parameters": _parameters(name),
         }
         for name, entry in MODELS.items()
     ]
+
+
+def _parameters(name: str) -> dict[str, int]:
+    if name in pretrained.BACKBONES:
+        variants = pretrained.BACKBONES[name].variants
+        return {f"{alpha or 1.0:g}": variant.parameters for alpha, variant in variants.items()}
+    shapes = {"28x28x1": (28, 28, 1), "32x32x3": (32, 32, 3)}
+    return {text: build(name, shape, 10).count_params() for text, shape in shapes.items()}

@@ -22,6 +22,7 @@ ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 _FOREIGN = "It is not the model that this run wrote."
 
 BATCH = 256  # images asked about at once: enough to keep the processor busy, little enough for any memory
+BATCH_PIXELS = 256 * 96 * 96  # of larger images fewer
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ class Predictor:
             )
         if not len(pixels):
             return np.empty((0, len(self.class_names)), np.float32)
-        return np.concatenate([self._runtime(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)])
+        height, width, _ = self.image_shape
+        batch = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
+        return np.concatenate([self._runtime(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """What each image is, in the order given.

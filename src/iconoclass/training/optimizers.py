@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from iconoclass.backend import keras
@@ -15,16 +16,36 @@ ops = keras.ops
 Schedule = Callable[[float, History], float]
 
 
-def build_optimizer(config: TrainingConfig, model: Any) -> Any:
+def build_optimizer(config: TrainingConfig, model: Any, rates: Mapping[str, float] | None = None) -> Any:
     """A Keras optimiser, built for the model's trainable variables. Weight decay is decoupled and spares vectors:
     biases and the scales of batch norm.
+
+    rates: by a variable's path, the share of the learning rate at which it learns, for AdamW; 1 where none is given.
     """
     optimizer = pick(OPTIMIZERS, config.optimizer or "", "optimizer")(config)
+    if isinstance(optimizer, AdamW):
+        optimizer.rates = rates or {}
     if config.weight_decay:
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(var_list=spared)
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+class AdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # Keras has no types
+    """Keras's own, with a rate for each variable: the lower layers of a pretrained network know more than they have to
+    learn. Source: Howard & Ruder, arXiv 1801.06146 (discriminative fine-tuning).
+    """
+
+    rates: Mapping[str, float] = MappingProxyType({})
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self.shares = [self.rates.get(variable.path, 1.0) for variable in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        share = self.shares[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * share)
 
 
 class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no types
@@ -93,7 +114,7 @@ def _common(config: TrainingConfig) -> dict[str, Any]:
 OPTIMIZERS: dict[str, Callable[[TrainingConfig], Any]] = {
     "adam": lambda config: keras.optimizers.Adam(**_common(config)),
     "muon": lambda config: Muon(config.lr or 0.24, config.momentum or 0.0),
-    "adamw": lambda config: keras.optimizers.AdamW(**{**_common(config), "weight_decay": config.weight_decay or 0.0}),
+    "adamw": lambda config: AdamW(**{**_common(config), "weight_decay": config.weight_decay or 0.0}),
     "sgd": lambda config: keras.optimizers.SGD(
         **_common(config), momentum=config.momentum or 0.0, nesterov=bool(config.momentum)
     ),

@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 
 from iconoclass.config import Config
-from iconoclass.data.batches import Batch
-from iconoclass.data.dataset import Dataset
+from iconoclass.data.batches import Batch, at_once
+from iconoclass.data.dataset import Dataset, Tell
 from iconoclass.errors import UsageError
 from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.recipes import complete
 from iconoclass.training.trainer import Learner, change, prepare
+from iconoclass.training.transfer import Eye, learn_head
 
 # Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better
 # (docs/speed.md, "Which size").
 SIZES = {8: 0.0, 16: 0.8, 24: 1.2, 32: 1.6, 48: 3.0, 64: 5.0, 96: 10.0}
 # A bound for few pictures: an hour's budget is not to be spent on showing the same 500 ten thousand times.
 MOST_EPOCHS = 200
+MOST_TUNING_EPOCHS = 20  # of a pretrained network, which has less to learn
 # What comes after the last step beside the asking: files, tables, drawings. Seconds on a 2-core AMD EPYC; scaled by how
 # fast this machine runs Python.
 FINISH_S, ROW_S, PYTHON_S = 4.0, 25e-6, 0.0125
+# For a backbone: opening the kept model; compiling a step; fitting the head, for an example, feature and class.
+REOPEN_S, COMPILE_S, HEAD_S = 4.0, 8.0, 2e-7
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Pace:
     asked_image_s: float
 
 
-def prepare_within(asked: Config, dataset: Dataset, began: float, images_at_end: int) -> tuple[Learner, str]:
+def prepare_within(
+    asked: Config, dataset: Dataset, began: float, images_at_end: int, tell: Tell | None = None
+) -> tuple[Learner, str]:
     """A learner whose plan, and size where that is left open, fills the budget; and what was chosen, in a line.
 
     asked: with a budget. began: the time.monotonic() from which it counts. images_at_end: how many are judged after
@@ -45,6 +51,8 @@ def prepare_within(asked: Config, dataset: Dataset, began: float, images_at_end:
     Raises: UsageError, if the budget is too short for any training.
     """
     is_free = asked.model.model in (None, "auto") and asked.model.width is None
+    if complete(asked, dataset).training.recipe == "transfer":
+        return _transfer_within(asked, dataset, began, images_at_end, tell)
     width = _guess(asked, dataset, began) if is_free else None
     learner, budget = _measured(asked, width, dataset, began, images_at_end)
     has_shrunk = False
@@ -57,19 +65,63 @@ def prepare_within(asked: Config, dataset: Dataset, began: float, images_at_end:
     return learner, _said(learner, width)
 
 
-def _fill(learner: Learner, asked: Config, width: int | None) -> None:
+def _transfer_within(
+    asked: Config, dataset: Dataset, began: float, images_at_end: int, tell: Tell | None
+) -> tuple[Learner, str]:
+    """The head first; then, if there is time for an epoch at least, as many as there is time for."""
+    seconds = asked.training.budget or 0.0
+    learner = prepare(dataset, complete(asked, dataset))
+    eye = Eye(learner)
+    image_s = _seconds_an_image(eye.network, dataset.train.sample(eye.at_once).pixels)
+    views = 2 if asked.model.views == "mirrored" else 1
+    slower = _python_s() / PYTHON_S
+    finish_s = images_at_end * (views * image_s + slower * ROW_S) + slower * (FINISH_S + REOPEN_S)
+    head_s = slower * HEAD_S * len(dataset.train) * eye.network.output_shape[-1] * len(dataset.class_names)
+    looks_s = image_s * (2 * len(dataset.train) + views * len(dataset.validation))
+    _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, looks_s + head_s, dataset)
+    learn_head(learner, eye, tell)
+
+    def left_s() -> float:
+        return began + Budget.AIM * seconds - time.monotonic() - finish_s
+
+    # Learning costs three times looking, at the least; and before it can be measured it is compiled.
+    epoch_s = 3 * image_s * len(dataset.train)
+    if left_s() > slower * COMPILE_S + 2 * epoch_s:
+        pace = measure(learner, seconds=min(3.0, max(0.5, 0.01 * seconds)))
+        judge_s = len(dataset.validation) * pace.judged_image_s
+        learner.budget = Budget(seconds, began, pace.step_s, judge_s, finish_s, len(learner.batches))
+        epoch_s = pace.step_s * len(learner.batches) + judge_s
+    if learner.budget and left_s() > epoch_s:
+        _fill(learner, asked, None, MOST_TUNING_EPOCHS)
+        return learner, _said(learner, None)
+    learner.budget = None
+    change(learner, complete(asked.with_settings(budget=None), dataset))
+    return learner, f"{seconds:g} s: the head alone; for an epoch of the backbone's top there is no time"
+
+
+def _refuse_if_too_short(seconds: float, spent_s: float, finish_s: float, least_s: float, dataset: Dataset) -> None:
+    if Budget.AIM * seconds < spent_s + finish_s + least_s:
+        least = 5 * round((spent_s + finish_s + 1.2 * least_s) / Budget.AIM / 5 + 1)
+        raise UsageError(
+            f"a budget of {seconds:g} s is too short for {dataset.name} here: starting took {spent_s:.0f} s, "
+            f"the least training will take about {least_s:.0f} s, and judging {finish_s:.0f} s",
+            hint=f"Try --budget {least}s",
+        )
+
+
+def _fill(learner: Learner, asked: Config, width: int | None, most_epochs: int = MOST_EPOCHS) -> None:
     """Give the learner as many epochs as its budget buys, and what the recipe makes of so many."""
     budget, before = learner.budget, len(learner.batches)
     if budget is None:
         return
-    epochs = min(MOST_EPOCHS, budget.steps() / before)
+    epochs = min(most_epochs, budget.steps() / before)
     chosen = {"width": width} if width else {}
     decided = complete(asked.with_settings(epochs=epochs, budget=None, **chosen), learner.dataset)
     change(learner, decided)
     each = len(learner.batches)
     # Larger batches, where so many epochs have them, take longer in proportion.
     budget.step_s *= before / each
-    budget.epoch_steps, budget.most_steps = each, MOST_EPOCHS * each
+    budget.epoch_steps, budget.most_steps = each, most_epochs * each
     learner.plan = Plan(budget.steps())
     learner.config = decided.with_settings(epochs=round(learner.plan.steps / each, 6))
 
@@ -88,7 +140,7 @@ def measure(learner: Learner, seconds: float) -> Pace:
     batches.close()
     for variable, value in state:
         variable.assign(value)
-    some = learner.dataset.validation.sample(512).pixels
+    some = learner.dataset.validation.sample(at_once(learner.dataset.image_shape)).pixels
     return Pace(step_s, _seconds_an_image(learner.model, some), _seconds_an_image(learner.kept, some))
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from iconoclass.backend import BACKEND, processor_has_bfloat16
 from iconoclass.config import AugmentConfig, Config
+from iconoclass.data.batches import are_unequal
 from iconoclass.data.dataset import Dataset
 from iconoclass.errors import UsageError, pick
 from iconoclass.models.catalog import MODELS
+from iconoclass.models.pretrained import BACKBONES
+from iconoclass.models.weights import NONE, are_wanted, decide
 from iconoclass.training.optimizers import OPTIMIZERS, SCHEDULES
 
 Settings = dict[str, Any]
@@ -22,16 +25,15 @@ def complete(config: Config, dataset: Dataset) -> Config:
 
     Raises: UsageError, if a name is unknown or a setting would have no effect.
     """
+    asked, config = config, decide(config, dataset.are_photos)
     model = _network(config)
     entry = pick(MODELS, model, "model")
-    recipe = config.training.recipe or entry.recipe
-    defaults = pick(RECIPES, recipe, "recipe")(config, dataset)
-    chosen = {name: value for name, value in config.flat().items() if value is not None}
+    recipe = config.training.recipe or _recipe(config)
+    defaults = pick(RECIPES, recipe, "recipe")(config, dataset) | _by_class_sizes(dataset)
+    chosen = {name: value for name, value in config.flat().items() if value not in (None, "auto")}
     chosen |= {name: value for name, value in dataset.config if value is not None}
-    if chosen.get("precision") == "auto":
-        del chosen["precision"]
     whole = Config.of(**{**NO_AUGMENTATION, **entry.defaults, **defaults, **chosen, "model": model, "recipe": recipe})
-    _refuse_what_has_no_effect(config, whole, dataset)
+    _refuse_what_has_no_effect(asked, whole, dataset)
     return whole
 
 
@@ -88,6 +90,39 @@ def fast(config: Config, dataset: Dataset) -> Settings:
     }
 
 
+def transfer(config: Config, dataset: Dataset) -> Settings:
+    """A pretrained backbone: the best last layer on its frozen features; with epochs, its top then learns with that.
+
+    Epochs that are not asked for are none. Where the numbers come from: docs/decisions.md.
+    """
+    optimizer = config.training.optimizer or "adamw"
+    return {
+        "batch_size": config.training.batch_size or max(1, min(32, len(dataset.train) // 4)),
+        "optimizer": optimizer,
+        "lr": {"sgd": 1e-3, "muon": 2e-3}.get(optimizer, 1e-4),
+        "momentum": {"sgd": 0.9, "muon": 0.6}.get(optimizer),
+        "weight_decay": 0.0 if optimizer == "muon" else 1e-2,
+        "schedule": "triangular",  # at its full rate the first step would spoil what the head was given
+        "label_smoothing": 0.0,
+        "average": 0.0,
+        "patience": 0,
+        "precision": "float32",  # bfloat16 is slower for depthwise convolutions
+        "unfreeze": 0.3,
+        "flip": 0.5 if dataset.has_mirror_images else 0.0,
+        "shift": 0.0625,  # zoom would take as long as the network, and brought nothing
+    }
+
+
+def _by_class_sizes(dataset: Dataset) -> Settings:
+    is_lopsided = are_unequal(dataset.train.labels)
+    return {"balance": "weights" if is_lopsided else "none", "monitor": "macro_f1" if is_lopsided else "accuracy"}
+
+
+def _recipe(config: Config) -> str:
+    recipe = MODELS[_network(config)].recipe
+    return "fast" if recipe == "transfer" and config.model.weights == NONE else recipe
+
+
 def _network(config: Config) -> str:
     return "resnet" if config.model.model in (None, "auto") else config.model.model
 
@@ -115,7 +150,13 @@ def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -
         problems.append("budget and epochs exclude each other: a budget decides the epochs")
     if asked.model.views == "mirrored" and not dataset.has_mirror_images:
         problems.append(f"mirrored views make no sense for {dataset.name}, whose mirror images are other pictures")
-    for option in ("width", "dropout"):
+    if training.recipe == "transfer" and not are_wanted(whole):
+        problems.append("the recipe transfer needs a backbone with weights, such as --model mobilenetv2")
+    if asked.training.unfreeze is not None and training.recipe != "transfer":
+        problems.append(f"unfreeze has no effect with the recipe {training.recipe}")
+    if asked.model.weights not in (None, NONE) and whole.model.model not in BACKBONES:
+        problems.append(f"weights are for backbones; {whole.model.model} learns from nothing")
+    for option in ("width", "dropout", "alpha"):
         has = MODELS[whole.model.model or ""].options
         if getattr(asked.model, option) is not None and option not in has:
             problems.append(f"the model '{whole.model.model}' has no {option}")
@@ -128,4 +169,5 @@ def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -
 RECIPES: dict[str, Callable[[Config, Dataset], Settings]] = {
     "fast": fast,
     "textbook": textbook,
+    "transfer": transfer,
 }

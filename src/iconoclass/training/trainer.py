@@ -17,13 +17,15 @@ import numpy.typing as npt
 
 from iconoclass.backend import keras, make_deterministic
 from iconoclass.config import Config
-from iconoclass.data.batches import Batches, balanced_weights
+from iconoclass.data.batches import Batches, at_once, balanced_weights
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.errors import DivergedError
 from iconoclass.files import writing
 from iconoclass.intervals import wilson
 from iconoclass.models.catalog import build, with_mirrored_views
+from iconoclass.models.pretrained import thaw
 from iconoclass.models.resnet import initialise
+from iconoclass.models.weights import are_wanted, find, load
 from iconoclass.run import History, Run
 from iconoclass.training.optimizers import SCHEDULES, build_optimizer
 from iconoclass.training.plan import Budget, Plan
@@ -40,7 +42,8 @@ class Learner:
     """What learns, and what there is to tell of it.
 
     model: what is trained, perhaps in bfloat16; kept: the float32 network that is saved with its weights, for on other
-    processors bfloat16 would be slow or wrong. seconds: what the time of training went into.
+    processors bfloat16 would be slow or wrong. seconds: what the time of training went into. said: what was found out
+    before the first epoch, in words.
     """
 
     config: Config
@@ -54,6 +57,7 @@ class Learner:
     average: Average | None
     budget: Budget | None = None
     history: History = field(default_factory=list)
+    said: list[tuple[str, str]] = field(default_factory=list)
     best: Weights = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     is_stopped: bool = False
@@ -70,7 +74,10 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
     make_deterministic(training.seed)
     model = _build(config, dataset, training.precision)
     initialise(model, dataset.train.sample(1_000).pixels)
-    optimizer = build_optimizer(training, model)
+    if are_wanted(config):
+        load(model, find(config, offline=True))
+    rates = thaw(model, _unfrozen(config)) if training.recipe == "transfer" else {}
+    optimizer = build_optimizer(training, model, rates)
     batches = _batches(dataset, config)
     loss = (
         keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing or 0.0)
@@ -78,6 +85,8 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
         else keras.losses.SparseCategoricalCrossentropy()
     )
     kept = _build(config, dataset, "float32")
+    if are_wanted(config):
+        kept.set_weights(model.get_weights())
     if config.model.views == "mirrored":
         kept = with_mirrored_views(kept)
     average = Average(training.average) if training.average else None
@@ -103,12 +112,20 @@ def _batches(dataset: Dataset, config: Config) -> Batches:
         training.seed,
         strengths,
         soft=training.one_hot or bool(training.label_smoothing) or mixes,
-        class_weights=balanced_weights(dataset.train.labels, classes) if training.class_weights == "balanced" else None,
+        class_weights=balanced_weights(dataset.train.labels, classes) if training.balance == "weights" else None,
+        draws_alike=training.balance == "sampler",
     )
 
 
 def _plan(batches: Batches, config: Config) -> Plan:
-    return Plan(max(1, round((config.training.epochs or 1) * len(batches))))
+    epochs = config.training.epochs
+    return Plan(max(1, round(epochs * len(batches))) if epochs else 0)
+
+
+def _unfrozen(config: Config) -> float:
+    """The share of a backbone that learns: none of it, where only the head is fitted."""
+    training = config.training
+    return training.unfreeze or 0.0 if training.epochs or training.budget else 0.0
 
 
 def train(learner: Learner, run: Run, listener: Listener) -> Learner:
@@ -118,10 +135,13 @@ def train(learner: Learner, run: Run, listener: Listener) -> Learner:
     Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there and, if an
     epoch had ended well, its best weights.
     """
-    listener.begins(learner.epochs, len(learner.batches))
+    if learner.history:
+        run.write_history(learner.history)
     try:
-        with _ctrl_c() as is_asked_to_stop:
-            fit(learner, run, listener, is_asked_to_stop)
+        if learner.plan.steps:
+            listener.begins(learner.epochs, len(learner.batches))
+            with _ctrl_c() as is_asked_to_stop:
+                fit(learner, run, listener, is_asked_to_stop)
     except DivergedError:
         # What was learned before it is not lost; the weights as they are now are of no use.
         if learner.best:
@@ -151,7 +171,7 @@ def fit(learner: Learner, run: Run, listener: Listener, is_asked_to_stop: Callab
         row = _judge_epoch(learner, now, started)
         run.write_history(learner.history)
         listener.ends_epoch(row, now)
-        best = best_epoch(learner.history)
+        best = best_epoch(learner.history, training.monitor)
         is_patient = not training.patience or epoch + 1 - best < training.patience
         sure = wilson(round(row["val_accuracy"] * len(learner.dataset.validation)), len(learner.dataset.validation))
         is_reached = training.target is not None and (sure.low or 0.0) > training.target
@@ -209,7 +229,7 @@ def _judge_epoch(learner: Learner, now: Now, started: float) -> Mapping[str, flo
         raise _diverged(learner, now.epoch - 1, now.step, math.nan)
     weights = learner.average.weights if learner.average else last
     began = time.perf_counter()
-    judged = _timed(learner, "validation", _judge, learner.model, weights, learner.dataset.validation)
+    on_validation = _timed(learner, "validation", _judge, learner.model, weights, learner.dataset.validation)
     if learner.budget:
         learner.budget.judged(time.perf_counter() - began)
     row = {
@@ -217,11 +237,11 @@ def _judge_epoch(learner: Learner, now: Now, started: float) -> Mapping[str, flo
         "seconds": round(time.monotonic() - started, 3),
         "loss": now.loss,
         "accuracy": now.accuracy,
-        **judged,
+        **{f"val_{name}": value for name, value in on_validation.items()},
         "learning_rate": float(learner.optimizer.learning_rate),
     }
     learner.history.append(row)
-    if best_epoch(learner.history) == now.epoch:
+    if best_epoch(learner.history, learner.config.training.monitor) == now.epoch:
         learner.best = weights
     return row
 
@@ -238,15 +258,18 @@ def keep(learner: Learner, run: Run) -> None:
 def account(learner: Learner) -> str:
     """What the time of a training went into, in a line."""
     total = sum(learner.seconds.values()) or 1.0
-    shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in learner.seconds.items())
+    shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in learner.seconds.items() if seconds)
     times = "once" if learner.plan.changes == 1 else f"{learner.plan.changes} times"
     changed = f"; plan changed {times} to keep to the budget" if learner.plan.changes else ""
     return f"trained for {total:.0f} s: {shares}{changed}"
 
 
-def best_epoch(history: History) -> int:
-    """The epoch, counted from 1, with the highest validation accuracy; among equals the lowest validation loss."""
-    return int(max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"])
+def best_epoch(history: History, monitor: str = "accuracy") -> int:
+    """The epoch with the highest validation accuracy, or macro F1; among equals the lowest validation loss.
+
+    Counted from 1; 0 is the head on features of a frozen backbone.
+    """
+    return int(max(history, key=lambda row: (row[f"val_{monitor}"], -row["val_loss"]))["epoch"])
 
 
 class Average:
@@ -272,7 +295,7 @@ class Average:
 
 
 def _build(config: Config, dataset: Dataset, precision: str) -> Any:
-    options = config.model.model_dump(exclude={"model", "views"})
+    options = config.model.model_dump(exclude={"model", "views", "weights"})
     name = config.model.model or "resnet"
     return build(name, dataset.image_shape, len(dataset.class_names), precision=precision, **options)
 
@@ -284,18 +307,25 @@ def _set_rate(optimizer: Any, rate: float) -> None:
         optimizer._rate_set = rate
 
 
-def _judge(model: Any, weights: Weights, split: Split) -> Mapping[str, float]:
-    """Loss (cross-entropy of the true class, unsmoothed) and accuracy of some weights on a split."""
+def _judge(model: Any, weights: Weights, split: Split) -> dict[str, float]:
+    """What some weights make of a split."""
     own = model.get_weights()
     model.set_weights(weights)
-    loss = correct = 0.0
-    for positions in np.array_split(np.arange(len(split)), -(-len(split) // 512)):
-        probabilities = np.asarray(model.predict_on_batch(split.take(positions)))
-        labels = split.labels[positions]
-        loss -= float(np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).sum())
-        correct += int((probabilities.argmax(-1) == labels).sum())
+    pieces = np.array_split(np.arange(len(split)), -(-len(split) // at_once(split.source.shape[1:])))
+    probabilities = np.concatenate([np.asarray(model.predict_on_batch(split.take(piece))) for piece in pieces])
     model.set_weights(own)
-    return {"val_loss": loss / len(split), "val_accuracy": correct / len(split)}
+    return judged(probabilities, split.labels)
+
+
+def judged(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> dict[str, float]:
+    """Loss (cross-entropy of the true class, unsmoothed), accuracy, and the mean F1 of the classes that there are."""
+    loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()
+    predicted, classes = probabilities.argmax(-1), probabilities.shape[-1]
+    true = np.bincount(labels, minlength=classes)
+    found = np.bincount(predicted, minlength=classes)
+    right = np.bincount(labels[predicted == labels], minlength=classes)
+    f1 = 2 * right[true > 0] / (true + found)[true > 0]
+    return {"loss": float(loss), "accuracy": float((predicted == labels).mean()), "macro_f1": float(f1.mean())}
 
 
 def _diverged(learner: Learner, epoch: int, step: int, value: float) -> DivergedError:

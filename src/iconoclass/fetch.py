@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from iconoclass.errors import DownloadError, EnvironmentFault, UsageError
-from iconoclass.files import digest_of, make_folder, write_json, writing
+from iconoclass.files import digest_of, make_folder, sha256_of, write_json, write_text, writing
 
+IsIt: TypeAlias = Callable[[Path], bool]
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Told (file name, bytes that are here, bytes in all or None where nobody knows), at the start and after each piece."""
 
@@ -34,7 +35,7 @@ class RemoteFile:
     """A file that somebody publishes, and how to know it.
 
     name: its file name in the cache; what a user who brings it by hand must call it.
-    digest: "md5:..." or "sha256:...", as published.
+    digest: "md5:..." or "sha256:...", as published; None where nobody states one (see `fetch`, is_it).
     urls: http or https; tried in order, all of them give the same bytes.
     size_bytes: where published; a wrong file is then refused before it is read.
     Raises: UsageError, if one of these is not so.
@@ -46,14 +47,14 @@ class RemoteFile:
     """
 
     name: str
-    digest: str
+    digest: str | None
     urls: tuple[str, ...]
     size_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.name in ("", ".", "..") or set(self.name) & set("/\\"):
             raise UsageError(f"'{self.name}' is not a plain file name")
-        if not re.fullmatch(r"md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64}", self.digest):
+        if self.digest is not None and not re.fullmatch(r"md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64}", self.digest):
             raise UsageError(f"""'{self.digest}' is not "md5:" and 32 or "sha256:" and 64 hexadecimal digits""")
         for url in self.urls:
             if not url.lower().startswith(("http://", "https://")):
@@ -66,6 +67,7 @@ def fetch(
     *,
     offline: bool = False,
     progress: Progress | None = None,
+    is_it: IsIt | None = None,
     timeout_s: float = 30,
     retries: int = 2,
 ) -> Path:
@@ -75,6 +77,8 @@ def fetch(
     is returned without a connection, and the folder may then be read-only.
 
     offline: never connect.
+    is_it: where no digest is published, tells the file by its content. The digest of the first one that it accepts is
+        kept beside it, and from then on is the file's.
     timeout_s: how long a mirror may be silent.
     retries: how often each mirror is asked again after a fault that may pass (a timeout, a cut, a status such as 503),
         going on from where it stopped; a try that brought a megabyte more is not counted.
@@ -83,15 +87,17 @@ def fetch(
     """
     path = folder / file.name
     try:
-        if not _is_right(path, file):
+        known = _Known(file, path, is_it)
+        if not known.is_right(path):
             if offline:
                 raise _not_had(file, path, "must be downloaded, but downloads are switched off", reasons=[])
             make_folder(folder)
-            job = _Job(file, _Part(path), progress or _silence, timeout_s, retries)
+            job = _Job(file, known, _Part(path), progress or _silence, timeout_s, retries)
             with _alone(path, while_waiting=job.tell_size):
                 # Whoever held the lock before us may have brought it.
-                if not _is_right(path, file):
+                if not known.is_right(path):
                     _download(job, path)
+        known.keep(path)
     except OSError as error:
         # What the network does has become a _MirrorError by now: this is the disk.
         raise EnvironmentFault(f"cannot use {path}: {error.strerror or error}", hint=_ELSEWHERE) from error
@@ -108,12 +114,30 @@ def _silence(name: str, done_bytes: int, total_bytes: int | None) -> None:
     pass
 
 
-def _is_right(path: Path, file: RemoteFile) -> bool:
-    if not path.is_file() or file.size_bytes not in (None, path.stat().st_size):
-        return False
-    algorithm, _, digits = file.digest.partition(":")
-    with path.open("rb") as opened:
-        return digest_of(opened, algorithm) == digits.lower()
+class _Known:
+    """How the file is told from others: by the published digest, else by one that was kept, else by its content."""
+
+    def __init__(self, file: RemoteFile, path: Path, is_it: IsIt | None) -> None:
+        self.size_bytes, self.is_it = file.size_bytes, is_it
+        self.kept = path.with_name(f"{path.name}.sha256")
+        self.must_keep = file.digest is None and not self.kept.is_file()
+        digest = file.digest
+        if digest is None and not self.must_keep:
+            digest = f"sha256:{self.kept.read_text(encoding='utf-8').strip()}"
+        self.digest = digest
+
+    def is_right(self, path: Path) -> bool:
+        if not path.is_file() or self.size_bytes not in (None, path.stat().st_size):
+            return False
+        if self.digest is None:
+            return self.is_it is not None and self.is_it(path)
+        algorithm, _, digits = self.digest.partition(":")
+        with path.open("rb") as opened:
+            return digest_of(opened, algorithm) == digits.lower()
+
+    def keep(self, path: Path) -> None:
+        if self.must_keep:
+            write_text(self.kept, sha256_of(path) + "\n")
 
 
 def _not_had(file: RemoteFile, path: Path, why: str, reasons: list[str]) -> DownloadError:
@@ -121,7 +145,7 @@ def _not_had(file: RemoteFile, path: Path, why: str, reasons: list[str]) -> Down
     size = f", {file.size_bytes} bytes" if file.size_bytes is not None else ""
     lines = [
         *(["The reasons:", *reasons] if reasons else ["It is published at:", *(f"  {url}" for url in file.urls)]),
-        f"The file wanted has the digest {file.digest}{size}.",
+        *([f"The file wanted has the digest {file.digest}{size}."] if file.digest else []),
         "Try again when the network allows it, or bring the file yourself and put it exactly here:",
         f"  {path.absolute()}",
     ]
@@ -218,6 +242,7 @@ class _Part:
 @dataclass(frozen=True)
 class _Job:
     file: RemoteFile
+    known: _Known
     part: _Part
     progress: Progress
     timeout_s: float
@@ -237,7 +262,7 @@ def _download(job: _Job, path: Path) -> None:
     """
     with writing(path) as whole:
         # A kill may have come between the last byte and the renaming.
-        if not _is_right(job.part.path, job.file):
+        if not job.known.is_right(job.part.path):
             _complete_from_any(job, path)
         job.part.move_to(whole)
 
@@ -299,8 +324,9 @@ def _receive(job: _Job, url: str) -> None:
         if start_bytes == 0:
             job.part.begin(url, _validator(response))
         _copy(job, response, total_bytes)
-    if not _is_right(job.part.path, job.file):
-        raise _WrongBytesError(f"sent {job.part.size_bytes()} bytes of {kind}, whose digest is not the file's")
+    if not job.known.is_right(job.part.path):
+        what = "whose digest is not the file's" if job.known.digest else "which are not the file"
+        raise _WrongBytesError(f"sent {job.part.size_bytes()} bytes of {kind}, {what}")
 
 
 def _answer(job: _Job, url: str, here_bytes: int) -> http.client.HTTPResponse:
