@@ -247,8 +247,11 @@ def check(
     if strict:
         seen.refuse_faults()
     if not as_json:
-        _advise(f"open {folder}/check.html, edit {folder}/decisions.csv, then:")
-        _advise(f"iconoclass train {data} --decisions {folder}/decisions.csv")
+        if seen.decisions:
+            _advise(f"open {folder}/check.html, edit {folder}/decisions.csv, then:")
+            _advise(f"iconoclass train {data} --decisions {folder}/decisions.csv")
+        else:
+            _advise(f"iconoclass train {data}")
 
 
 @app.command()
