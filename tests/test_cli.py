@@ -459,3 +459,20 @@ def test_ctrl_c_anywhere_is_exit_status_130(ask: Ask, monkeypatch: pytest.Monkey
     status, out, err = ask("doctor")
     assert (status, out) == (130, "")
     assert "stopped" in err
+
+
+def test_every_option_that_our_texts_advise_is_there() -> None:
+    options = {
+        option
+        for verb in typer.main.get_command(cli.app).commands.values()  # type: ignore[attr-defined]
+        for parameter in verb.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    # But the names of colours in a style sheet, as in var(--ink).
+    advised = {
+        option: path.name
+        for path in Path(cli.__file__).parent.rglob("*.py")
+        for option in re.findall(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*(?![\w:-])", path.read_text(encoding="utf-8"))
+    }
+    elsewhere = {"--help", "--debug", "--version", "--logdir"}  # the last one is TensorBoard's
+    assert {option: where for option, where in advised.items() if option not in options | elsewhere} == {}

@@ -65,8 +65,8 @@ def _without(package: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
     """Python goes through all objects again and again while the hundred thousands of an import pile up; none of them is
-    garbage. In our own program they are set aside for good, which also spares the last rounds at its end: together half
-    of the start-up (benchmarks/startup.py).
+    garbage. In our own program they are set aside for good, which also spares the last rounds at its end: together
+    2.4 of 5.4 seconds (docs/decisions.md).
     """
     was_on = gc.isenabled()
     gc.disable()

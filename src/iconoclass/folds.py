@@ -11,6 +11,7 @@ from iconoclass import pipeline
 from iconoclass.config import MOST_FOLDS
 from iconoclass.data.dataset import Dataset
 from iconoclass.errors import UsageError
+from iconoclass.evaluation.report import share
 from iconoclass.files import new_folder, write_json
 from iconoclass.intervals import Estimate, wilson
 from iconoclass.run import Run
@@ -44,11 +45,11 @@ class Folds:
         rows = self.as_json()["folds"]
         lines = [f"{'fold':<10} {'pictures':>8}  {'accuracy':<22} macro F1"]
         lines += [
-            f"{row['run']:<10} {row['examples']:>8,}  {_interval(row['accuracy']):<22} {row['f1_macro']['value']:.3f}"
+            f"{row['run']:<10} {row['examples']:>8,}  {share(row['accuracy']):<22} {row['f1_macro']['value']:.3f}"
             for row in rows
         ]
         examples = sum(row["examples"] for row in rows)
-        return "\n".join([*lines, f"{'all':<10} {examples:>8,}  {_interval(self.accuracy.as_json())}"])
+        return "\n".join([*lines, f"{'all':<10} {examples:>8,}  {share(self.accuracy.as_json())}"])
 
 
 def cross_validate(
@@ -78,8 +79,3 @@ def cross_validate(
     found = Folds(folder, runs)
     write_json(folder / "folds.json", found.as_json())
     return found
-
-
-def _interval(estimate: dict[str, float | None]) -> str:
-    value, low, high = (estimate.get(key) or 0.0 for key in ("value", "low", "high"))
-    return f"{value:.1%} ({low:.1%} to {high:.1%})"

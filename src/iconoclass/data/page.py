@@ -32,7 +32,7 @@ ADVICE = {
     "near_duplicates": "One picture, encoded, sized, cropped, mirrored or lit anew. They stay together.",
     "bursts": "Taken one right after the other. They stay together.",
     "blank": "There is nothing to learn from them.",
-    "imbalance": "Consider --class-weights balanced, or more pictures of the small classes.",
+    "imbalance": "Rare classes weigh more in training, unless --balance none is said. Take more of them, if you can.",
 }
 
 

@@ -209,11 +209,8 @@ def summary(run: Run, quiet: Style = str) -> str:
     if run.is_complete:
         lines.append(f"\n{run.summary['seconds']:.0f} s from start to judged model")
         if naive := run.summary.get("naive"):
-            claimed, honest = (one["test_accuracy"] for one in (naive, run.summary))
-            lines.append(
-                f"naive split {claimed['value']:.1%} ({claimed['low']:.1%} to {claimed['high']:.1%}), "
-                f"honest split {honest['value']:.1%} ({honest['low']:.1%} to {honest['high']:.1%})"
-            )
+            claimed, honest = (share(one["test_accuracy"], quiet).strip() for one in (naive, run.summary))
+            lines.append(f"naive split {claimed}, honest split {honest}")
     return "\n".join(lines)
 
 
@@ -223,7 +220,7 @@ def table(metrics: Mapping[str, Any], quiet: Style = str) -> str:
     lines = [_line("", *(f" {title}" for title in titles))]
     for metric, label in _ROWS.items():
         if metric in metrics["test"]:
-            number = _share if metric != "loss" else _loss
+            number = share if metric != "loss" else _loss
             lines.append(_line(label, *(number(part[metric], quiet) for part in metrics.values())))
     lines.append(_line("examples", *(f"{part['examples']:>6,}" for part in metrics.values())))
     lines += ["", *_class_lines(metrics["test"]["per_class"], quiet)]
@@ -253,7 +250,7 @@ def _class_lines(rows: Mapping[str, Any], quiet: Style) -> list[str]:
     lines = [_line(title, " precision", " recall") + f"  {'F1':>6} {'n':>6}"]
     for name in order:
         row = rows[name]
-        numbers = [_share(row[metric], quiet) for metric in ("precision", "recall")]
+        numbers = [share(row[metric], quiet) for metric in ("precision", "recall")]
         lines.append(_line(_cut(name, LABEL), *numbers) + f"  {_percent(row['f1']['value']):>6} {row['support']:>6,}")
     return lines
 
@@ -264,7 +261,8 @@ def _line(label: str, *cells: str) -> str:
     return text
 
 
-def _share(estimate: Mapping[str, float | None], quiet: Style) -> str:
+def share(estimate: Mapping[str, float | None], quiet: Style = str) -> str:
+    """A share and its interval, in percent: " 95.0% 88.8-97.8"."""
     text = f"{_percent(estimate['value']):>6}"
     low, high = estimate.get("low"), estimate.get("high")
     return text if low is None or high is None else f"{text} {quiet(f'{100 * low:.1f}-{100 * high:.1f}')}"

@@ -50,9 +50,9 @@ def prepare_within(
     the training.
     Raises: UsageError, if the budget is too short for any training.
     """
-    is_free = asked.model.model in (None, "auto") and asked.model.width is None
     if complete(asked, dataset).training.recipe == "transfer":
         return _transfer_within(asked, dataset, began, images_at_end, tell)
+    is_free = asked.model.model in (None, "auto") and asked.model.width is None
     width = _guess(asked, dataset, began) if is_free else None
     learner, budget = _measured(asked, width, dataset, began, images_at_end)
     has_shrunk = False
@@ -78,7 +78,8 @@ def _transfer_within(
     finish_s = images_at_end * (views * image_s + slower * ROW_S) + slower * (FINISH_S + REOPEN_S)
     head_s = slower * HEAD_S * len(dataset.train) * eye.network.output_shape[-1] * len(dataset.class_names)
     looks_s = image_s * (2 * len(dataset.train) + views * len(dataset.validation))
-    _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, looks_s + head_s, dataset)
+    least_s = looks_s + head_s
+    _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, least_s, 1.2 * least_s, dataset)
     learn_head(learner, eye, tell)
 
     def left_s() -> float:
@@ -99,9 +100,15 @@ def _transfer_within(
     return learner, f"{seconds:g} s: the head alone; for an epoch of the backbone's top there is no time"
 
 
-def _refuse_if_too_short(seconds: float, spent_s: float, finish_s: float, least_s: float, dataset: Dataset) -> None:
+def _refuse_if_too_short(
+    seconds: float, spent_s: float, finish_s: float, least_s: float, enough_s: float, dataset: Dataset
+) -> None:
+    """least_s: of training, without which there is no model; enough_s: with which one is worth having.
+
+    Raises: UsageError, with a budget that would do.
+    """
     if Budget.AIM * seconds < spent_s + finish_s + least_s:
-        least = 5 * round((spent_s + finish_s + 1.2 * least_s) / Budget.AIM / 5 + 1)
+        least = 5 * round((spent_s + finish_s + enough_s) / Budget.AIM / 5 + 1)
         raise UsageError(
             f"a budget of {seconds:g} s is too short for {dataset.name} here: starting took {spent_s:.0f} s, "
             f"the least training will take about {least_s:.0f} s, and judging {finish_s:.0f} s",
@@ -166,14 +173,8 @@ def _measured(
     finish_s = images_at_end * (pace.asked_image_s + slower * ROW_S) + slower * FINISH_S
     judge_s = len(dataset.validation) * pace.judged_image_s
     budget = Budget(seconds, began, pace.step_s, judge_s, finish_s, len(learner.batches))
-    spent = time.monotonic() - began
-    if Budget.AIM * seconds < spent + finish_s + judge_s + 5 * pace.step_s:
-        least = 5 * round((spent + finish_s + judge_s + 100 * pace.step_s) / Budget.AIM / 5 + 1)
-        raise UsageError(
-            f"a budget of {seconds:g} s is too short for {dataset.name} here: starting took {spent:.0f} s, "
-            f"and judging will take about {finish_s + judge_s:.0f} s",
-            hint=f"Try --budget {least}s",
-        )
+    least_s, enough_s = (judge_s + steps * pace.step_s for steps in (5, 100))
+    _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, least_s, enough_s, dataset)
     return learner, budget
 
 
