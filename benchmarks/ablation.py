@@ -28,6 +28,7 @@ from iconoclass.config import Config
 from iconoclass.models import resnet
 from iconoclass.run import Run
 from iconoclass.training import optimizers, steps, trainer
+from iconoclass.training.learner import prepare
 from iconoclass.training.progress import Listener
 from iconoclass.training.recipes import complete
 from speed import DOCS, HERE, write_between_markers
@@ -92,7 +93,7 @@ def train(data: ic.Dataset, name: str, width: int, epochs: int, seed: int) -> Ro
     settings = {"model": "resnet", "width": width, "epochs": epochs, "seed": seed, **SETTINGS.get(name, {})}
     keras.backend.clear_session()
     with PATCHES.get(name, contextlib.nullcontext()), tempfile.TemporaryDirectory() as folder:
-        learner = trainer.prepare(data, complete(Config.of(source=data.config.source, **settings), data))
+        learner = prepare(data, complete(Config.of(source=data.config.source, **settings), data))
         trainer.train(learner, Run.create(Path(folder), "x"), Listener())
         pixels, labels = data.validation.pixels, data.validation.labels
         parts = np.array_split(np.arange(len(labels)), -(-len(labels) // 500))

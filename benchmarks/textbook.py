@@ -20,6 +20,7 @@ from iconoclass.backend import keras
 from iconoclass.models.catalog import build
 from iconoclass.run import Run
 from iconoclass.training import trainer
+from iconoclass.training.learner import prepare
 from iconoclass.training.progress import Listener
 from iconoclass.training.recipes import complete
 
@@ -32,7 +33,7 @@ def train_ours(data: ic.Dataset, model: str, epochs: int) -> tuple[float, float]
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "benchmark")
         began = time.perf_counter()
-        learner = trainer.train(trainer.prepare(data, config), run, Listener())
+        learner = trainer.train(prepare(data, config), run, Listener())
         return time.perf_counter() - began, learner.history[-1]["val_accuracy"]
 
 

@@ -22,13 +22,13 @@ ORDER = [
     ("intervals",),
     ("config", "backend"),
     ("run", "environment"),
-    ("fetch",),
+    ("fetch", "runs"),
     ("images",),
     ("data", "models"),
     ("training", "prediction"),
     ("evaluation",),
     ("pipeline",),
-    ("folds",),
+    ("folds", "resuming"),
     ("cli",),
 ]
 LEVEL = {stage: level for level, stages in enumerate(ORDER) for stage in stages}

@@ -170,4 +170,18 @@ def test_leaving_an_epoch_half_way_leaves_no_thread_behind() -> None:
     epoch = batches_of(3 * BLOCK).epoch(0)
     next(epoch)
     epoch.close()
-    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name and thread.is_alive()]
+    for thread in threading.enumerate():
+        if thread.name == "batches":  # it ends with the block that it is at
+            thread.join(timeout=30)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("strengths", [{}, USUAL, {"mixup": 0.4, "cutmix": 1.0}])
+@pytest.mark.parametrize("done", [1, 7, 9, 30, 31])
+def test_an_epoch_taken_up_in_the_middle_goes_on_as_if_it_had_not_been_left(
+    done: int, strengths: dict[str, float]
+) -> None:
+    """Those that are mixed with each other stay together."""
+    batches = batches_of(3 * BLOCK, batch_size=50, strengths=strengths)
+    assert len(batches) == 31
+    assert told(list(batches.epoch(2, done))) == told(list(batches.epoch(2))[done:])

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,11 @@ from iconoclass.data.catalog import DATASETS
 from iconoclass.models.catalog import MODELS
 from iconoclass.run import Run
 
-VERBS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+TOP: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+BELOW = {
+    f"{name} {below}": verb for name, group in TOP.items() for below, verb in getattr(group, "commands", {}).items()
+}
+VERBS = TOP | BELOW
 ICONOCLASS = [sys.executable, "-m", "iconoclass"]
 
 Said = tuple[int, str, str]
@@ -265,7 +270,7 @@ def test_preview_writes_a_picture_and_says_where(ask: Ask, tmp_path: Path) -> No
 
 def help_of(verb: str, columns: int = 80) -> str:
     environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"}
-    command = [*ICONOCLASS, verb, "--help"]
+    command = [*ICONOCLASS, *verb.split(), "--help"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -275,9 +280,7 @@ def test_the_help_of_every_verb_shows_an_example_and_every_option_and_is_not_cut
     assert f"iconoclass {verb}" in text.replace("Usage: iconoclass", "")
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
-    for option in (
-        option for parameter in typer.main.get_command(cli.app).commands[verb].params for option in parameter.opts
-    ):  # type: ignore[attr-defined]
+    for option in (option for parameter in VERBS[verb].params for option in parameter.opts):
         assert not option.startswith("--") or option in text, option
 
 
@@ -285,8 +288,8 @@ def test_help_of_every_verb_loads_neither_tensorflow_nor_numpy() -> None:
     code = f"""
 import sys
 from iconoclass.cli import main
-for verb in {VERBS!r}:
-    sys.argv = ["iconoclass", verb, "--help"]
+for verb in {list(VERBS)!r}:
+    sys.argv = ["iconoclass", *verb.split(), "--help"]
     try:
         main()
     except SystemExit as left:
@@ -464,7 +467,7 @@ def test_ctrl_c_anywhere_is_exit_status_130(ask: Ask, monkeypatch: pytest.Monkey
 def test_every_option_that_our_texts_advise_is_there() -> None:
     options = {
         option
-        for verb in typer.main.get_command(cli.app).commands.values()  # type: ignore[attr-defined]
+        for verb in VERBS.values()
         for parameter in verb.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }

@@ -35,7 +35,13 @@ def commands(path: Path) -> list[str]:
 def options_of_verbs() -> dict[str, set[str]]:
     group = typer.main.get_command(app)
     return {
-        name: {option for parameter in verb.params for option in parameter.opts if option.startswith("--")}
+        name: {
+            option
+            for part in (verb, *getattr(verb, "commands", {}).values())
+            for parameter in part.params
+            for option in parameter.opts
+            if option.startswith("--")
+        }
         for name, verb in group.commands.items()
     }
 

@@ -15,6 +15,7 @@ from iconoclass.config import Config, TrainingConfig
 from iconoclass.errors import UsageError
 from iconoclass.models.catalog import build
 from iconoclass.run import Run
+from iconoclass.training.learner import prepare
 from iconoclass.training.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
@@ -27,7 +28,7 @@ from iconoclass.training.optimizers import (
 )
 from iconoclass.training.progress import Listener
 from iconoclass.training.recipes import complete
-from iconoclass.training.trainer import prepare, train
+from iconoclass.training.trainer import train
 
 
 def losses(*values: float) -> list[dict[str, float]]:

@@ -14,6 +14,7 @@ from iconoclass.data.dataset import Dataset
 from iconoclass.errors import UsageError
 from iconoclass.run import Run
 from iconoclass.training import pace, trainer
+from iconoclass.training.learner import prepare
 from iconoclass.training.pace import SIZES, measure, prepare_within
 from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.progress import Listener
@@ -27,7 +28,7 @@ def digits() -> Dataset:
 
 def test_measuring_leaves_no_trace(digits: Dataset) -> None:
     config = complete(Config.of(source="digits", model="mlp"), digits)
-    learner = trainer.prepare(digits, config)
+    learner = prepare(digits, config)
     before = [np.array(variable) for variable in (*learner.model.variables, *learner.optimizer.variables)]
     found = measure(learner, seconds=0.1)
     after = [np.array(variable) for variable in (*learner.model.variables, *learner.optimizer.variables)]
@@ -50,7 +51,7 @@ def test_what_a_budget_decided_gives_the_same_model_without_it(
     learner.config = learner.config.with_settings(epochs=round(few / len(learner.batches), 6))
     trainer.train(learner, Run.create(tmp_path, "budget"), Listener())
 
-    again = trainer.prepare(digits, complete(learner.config, digits))
+    again = prepare(digits, complete(learner.config, digits))
     assert again.plan.steps == few
     trainer.train(again, Run.create(tmp_path, "epochs"), Listener())
     assert all(map(np.array_equal, learner.best, again.best))
@@ -64,7 +65,7 @@ def test_a_budget_that_leaves_no_time_for_training_is_refused_with_one_that_does
 
 
 def test_more_time_buys_a_larger_network_and_never_a_smaller_one(digits: Dataset) -> None:
-    learner = trainer.prepare(digits, complete(Config.of(source="digits", width=16), digits))
+    learner = prepare(digits, complete(Config.of(source="digits", width=16), digits))
     each = len(learner.batches)
     widths = []
     for seconds in (0.01, 1, 10, 100, 1_000, 10_000):

@@ -24,9 +24,10 @@ from iconoclass.errors import DivergedError, UsageError
 from iconoclass.intervals import wilson
 from iconoclass.run import Run
 from iconoclass.training import trainer
+from iconoclass.training.learner import Learner, prepare
 from iconoclass.training.progress import Listener, Now, TensorBoard, describe
 from iconoclass.training.recipes import complete
-from iconoclass.training.trainer import Learner, best_epoch
+from iconoclass.training.trainer import best_epoch
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def learn(data: Dataset, folder: Path, listener: Listener | None = None, **setti
     """A training without judging: an mlp for one epoch, unless the settings say otherwise."""
     asked = Config.of(**{"source": "digits", "model": "mlp", "epochs": 1, **settings})
     run = Run.create(folder, "x")
-    return run, trainer.train(trainer.prepare(data, complete(asked, data)), run, listener or Listener())
+    return run, trainer.train(prepare(data, complete(asked, data)), run, listener or Listener())
 
 
 def digest(learner: Learner) -> str:
@@ -270,20 +271,13 @@ class Spoiler(Listener):
             self.learner.model.set_weights([weight * np.nan for weight in self.learner.model.get_weights()])
 
 
-def test_what_was_learned_before_the_loss_became_no_number_is_kept(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_learned_before_the_loss_became_no_number_is_kept(digits: Dataset, tmp_path: Path) -> None:
     """P7: the best finite weights and the history up to there."""
-    spoiler, prepare = Spoiler(after=2), trainer.prepare
-
-    def prepared(*arguments: Any) -> Learner:
-        spoiler.learner = prepare(*arguments)
-        return spoiler.learner
-
-    monkeypatch.setattr(trainer, "prepare", prepared)
+    spoiler, run = Spoiler(after=2), Run.create(tmp_path, "x")
+    asked = Config.of(source="digits", model="mlp", epochs=4)
+    spoiler.learner = prepare(digits, complete(asked, digits))
     with pytest.raises(DivergedError, match="in epoch 3, step 1, "):
-        learn(digits, tmp_path, spoiler, epochs=4)
-    run = Run(tmp_path / "x")
+        trainer.train(spoiler.learner, run, spoiler)
     assert [row["epoch"] for row in run.history] == [1, 2]
     assert accuracy(run.model_path, digits.validation) == pytest.approx(max(r["val_accuracy"] for r in run.history))
     assert not run.is_complete
@@ -356,11 +350,11 @@ def test_ctrl_c_ends_the_command_with_130_and_says_how_to_go_on(tmp_path: Path) 
     last = err.splitlines()[-1]
     run = Run(tmp_path / "digits-mlp")
     assert "stopped in epoch" in last
-    assert f"iconoclass evaluate {run.path}" in last
+    assert f"iconoclass resume {run.path}" in last
     assert "Traceback" not in err
     assert run.model_path.is_file()
     assert not run.is_complete
-    assert not [path for path in run.path.rglob(".*") if path.is_file()], "no temporary file is left"
+    assert not list(run.path.rglob(".*")), "no temporary file is left"
 
 
 # -- what is told --------------------------------------------------------------------------------------------------

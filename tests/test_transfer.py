@@ -22,9 +22,9 @@ from iconoclass.models.pretrained import BACKBONE, LOGITS
 from iconoclass.models.weights import decide
 from iconoclass.run import Run
 from iconoclass.training import trainer
+from iconoclass.training.learner import Learner, prepare
 from iconoclass.training.progress import Listener
 from iconoclass.training.recipes import complete
-from iconoclass.training.trainer import Learner
 from iconoclass.training.transfer import Eye, Head, _together, fit_head, learn_head
 
 SIDE = 64
@@ -47,7 +47,7 @@ def data(photos: Path) -> Dataset:
 
 def prepared(data: Dataset, weights: Path, **settings: Any) -> tuple[Learner, Eye]:
     config = decide(Config.of(source="x", weights=str(weights), **settings), None)
-    learner = trainer.prepare(data, complete(config, data))
+    learner = prepare(data, complete(config, data))
     eye = Eye(learner)
     learn_head(learner, eye)
     return learner, eye
@@ -129,7 +129,7 @@ def test_without_weights_a_backbone_learns_from_nothing_in_the_ordinary_loop(dat
     asked = Config.of(source="x", model="mobilenet", alpha=0.25, weights="none", epochs=1)
     whole = complete(asked, data)
     assert (whole.training.recipe, whole.training.optimizer) == ("fast", "adamw")
-    learner = trainer.train(trainer.prepare(data, whole), Run.create(tmp_path, "x"), Listener())
+    learner = trainer.train(prepare(data, whole), Run.create(tmp_path, "x"), Listener())
     assert len(learner.model.trainable_variables) == 83, "all of it learns"
     assert [row["epoch"] for row in learner.history] == [1]
 

@@ -4,6 +4,7 @@ import iconoclass as ic
 ic.check("photos/").save()  # what is wrong with them: check/check.html
 data = ic.load_dataset("fashion_mnist")  # or "photos/", "photos.zip", "labels.csv"
 run = ic.train(data, model="resnet")
+ic.resume(run)  # killed on the way? It goes on, to the same model
 report = ic.evaluate(run)  # report.show() in a notebook
 ic.Predictor.load(run.path).predict(["a.jpg", "b.jpg"])
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from iconoclass.folds import Folds, cross_validate
     from iconoclass.pipeline import preview, train
     from iconoclass.prediction.predictor import Prediction, Predictor
+    from iconoclass.resuming import resume
     from iconoclass.run import Run
 
 __version__ = "0.1.0"
@@ -43,6 +45,7 @@ _PUBLIC = {
     "evaluate": "iconoclass.evaluation.evaluator",
     "load_dataset": "iconoclass.data.dataset",
     "preview": "iconoclass.pipeline",
+    "resume": "iconoclass.resuming",
     "train": "iconoclass.pipeline",
 }
 
@@ -62,6 +65,7 @@ __all__ = [
     "evaluate",
     "load_dataset",
     "preview",
+    "resume",
     "train",
 ]
 

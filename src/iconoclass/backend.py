@@ -144,6 +144,27 @@ def make_deterministic(seed: int) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def repeats_exactly() -> bool:
+    """Whether the same seed is known to give the same weights to the last bit: TensorFlow on a processor.
+
+    tests/test_resuming.py proves it there; on other backends and on GPUs it is not proven.
+    """
+    if BACKEND != "tensorflow":
+        return False
+    import tensorflow
+
+    return not tensorflow.config.list_physical_devices("GPU")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or any of the backends says by this error that there is not enough memory."""
+    # TensorFlow: ResourceExhaustedError, JAX: XlaRuntimeError with RESOURCE_EXHAUSTED, PyTorch: OutOfMemoryError, or a
+    # RuntimeError of its allocator for processors.
+    says = f"{type(error).__name__} {error}"
+    words = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "DefaultCPUAllocator", "out of memory")
+    return isinstance(error, MemoryError) or any(word in says for word in words)
+
+
 def processor_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
     return bool({"avx512_bf16", "amx_bf16"} & processor_features())

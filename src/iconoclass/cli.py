@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from iconoclass.folds import Folds
     from iconoclass.prediction.predictor import Prediction
+    from iconoclass.runs import Listed
 
 # What a run is said to have taken counts from here, imports and all.
 _BEGAN = time.monotonic()
@@ -149,11 +150,15 @@ def train(
     cutout: Annotated[float | None, _option(AUGMENTATION, help="Side of a greyed rectangle: 0 to 1.")] = None,
     mixup: Annotated[float | None, _option(AUGMENTATION, help="Alpha of the blend of two images.")] = None,
     cutmix: Annotated[float | None, _option(AUGMENTATION, help="Alpha of the patch from another image.")] = None,
+    checkpoint_s: Annotated[float | None, _option(OUTPUT, help="Seconds between checkpoints: 30.")] = None,
     log: Annotated[str | None, _option(OUTPUT, help="tensorboard: event files in the run's folder.")] = None,
     output: Annotated[Path, _option(OUTPUT, help="Folder in which the run's folder is made: runs/.")] = Path("runs"),
     name: Annotated[str | None, _option(OUTPUT, help="The run's name; default: DATA-MODEL.")] = None,
     config: Annotated[
         Path | None, _option(OUTPUT, help="A config.toml to repeat; options replace its settings.")
+    ] = None,
+    resume: Annotated[
+        Path | None, _option(OUTPUT, help="Go on with this run instead; see `iconoclass resume`.")
     ] = None,
     folds: Annotated[int | None, _option(OUTPUT, help="Train and judge once for each of so many folds.")] = None,
     compare_naive: Annotated[
@@ -171,8 +176,13 @@ def train(
     iconoclass train photos/ --model resnet --image-size 64 --max-bad 10%
     iconoclass train --config runs/mnist-resnet/config.toml --seed 1
     """
-    settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
+    given = locals()
+    settings = {key: value for key, value in given.items() if key not in _NOT_SETTINGS}
     settings["decisions"] = str(decisions) if decisions else None
+    if resume:
+        _refuse_beside_resume(given)
+        _go_on(resume, epochs, force=False, offline=offline, as_json=as_json)
+        return
     console = _console()
     with _Phases(console) as phases:
         from iconoclass import folds as cross_validation
@@ -202,7 +212,63 @@ def train(
 
 
 # What `train` is called with that is no setting of config.py.
-_NOT_SETTINGS = {"data", "folds", "compare_naive", "config", "output", "name", "offline", "as_json"}
+_NOT_SETTINGS = {"data", "folds", "compare_naive", "config", "output", "name", "resume", "offline", "as_json"}
+
+
+@app.command()
+def resume(
+    run: RunPath,
+    epochs: Annotated[float | None, typer.Option(help="So many in all, also of a complete run.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Also if data, versions or machine are others now.")
+    ] = False,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped or killed, from its very step, to the same model.
+
+    \b
+    iconoclass resume runs/cifar10-resnet
+    iconoclass resume runs/cifar10-resnet --epochs 20
+    """
+    _go_on(run, epochs, force=force, offline=offline, as_json=as_json)
+
+
+def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, as_json: bool) -> None:
+    from iconoclass.run import Run
+
+    opened = Run.open(run)
+    if opened.is_complete and epochs is None:
+        print(f"{opened.name} is complete; --epochs N makes it learn on", file=sys.stderr)
+        _print_judgement(opened.path, as_json)
+        return
+    console = _console()
+    with _Phases(console) as phases:
+        from iconoclass import resuming
+        from iconoclass.training.progress import Lines, Live
+
+        resuming.resume(
+            opened,
+            epochs=epochs,
+            force=force,
+            offline=offline,
+            listener=Live(console) if console.is_terminal else Lines(),
+            say=phases.say,
+            tell=phases.tell,
+            progress=phases.fetched,
+            began=_BEGAN,
+        )
+    _print_judgement(opened.path, as_json)
+
+
+def _refuse_beside_resume(given: dict[str, Any]) -> None:
+    """Raises: UsageError, if settings are given that the run has long decided."""
+    usual = {"resume", "epochs", "offline", "as_json", "output", "compare_naive"}
+    if others := [name for name, value in given.items() if value is not None and name not in usual]:
+        options = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in others)
+        raise UsageError(
+            f"with --resume only --epochs can be given. Received: {options}", hint="Train anew, or leave them out."
+        )
 
 
 @app.command()
@@ -434,6 +500,104 @@ def doctor(as_json: Json = False) -> None:
     _advise("iconoclass train")
 
 
+runs_app = typer.Typer(
+    help="List runs with what became of them, or remove some."
+    "\n\n\b\niconoclass runs\niconoclass runs rm runs/mnist-resnet-2",
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(runs_app, name="runs")
+
+
+@runs_app.callback()
+def runs(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    if context.invoked_subcommand:
+        return
+    from iconoclass.runs import listed
+
+    found = listed(output)
+    if as_json:
+        _print_json([each.as_json() for each in found])
+        return
+    _print_runs(found)
+    if stopped := [each for each in found if each.state == "stopped"]:
+        _advise(f"iconoclass resume {stopped[0].run.path}")
+
+
+@runs_app.command("rm")
+def remove_runs(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
+) -> None:
+    """Delete runs with all that is in them, and say how much that frees.
+
+    \b
+    iconoclass runs rm runs/mnist-resnet-2 runs/old --yes
+    """
+    from iconoclass.run import Run
+    from iconoclass.runs import remove
+
+    doomed = [Run.open(path) for path in run]
+    _ask(f"Delete {', '.join(str(each.path) for each in doomed)}?", yes)
+    print(f"{_megabytes(remove(doomed))} freed")
+
+
+cache_app = typer.Typer(
+    help="Say what the cache holds, or clear it: downloads, decoded pixels, features, weights."
+    "\n\n\b\niconoclass cache\niconoclass cache clear pixels",
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.callback()
+def cache(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand:
+        return
+    from iconoclass.files import cache_contents, cache_folder
+
+    contents = cache_contents()
+    if as_json:
+        _print_json({kind: {"files": files, "bytes": size} for kind, (files, size) in contents.items()})
+        return
+    for kind, (files, size) in contents.items():
+        print(f"{kind:<12} {files:>9,} files {_megabytes(size):>12}")
+    print(cache_folder())
+
+
+@cache_app.command("clear")
+def clear(
+    kind: Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", help="As `cache` lists them.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
+) -> None:
+    """Remove what the cache holds and say how much that frees; what is needed is made or fetched again.
+
+    \b
+    iconoclass cache clear --yes
+    """
+    from iconoclass.errors import pick
+    from iconoclass.files import cache_contents, clear_cache
+
+    contents = cache_contents()
+    chosen = {name: pick(contents, name, "kind") for name in kind or contents}
+    _ask(f"Remove {', '.join(chosen) or 'nothing'}?", yes)
+    clear_cache(list(chosen))
+    print(f"{_megabytes(sum(size for _, size in chosen.values()))} freed")
+
+
+def _ask(question: str, is_sure: bool) -> None:
+    """Raises: UsageError, where nobody can be asked; typer.Abort, on no."""
+    if not is_sure and not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", hint="Say --yes if you are sure.")
+    if not is_sure:
+        typer.confirm(question, abort=True, err=True)
+
+
 # -- results on stdout ---------------------------------------------------------------------------------------------
 
 
@@ -449,6 +613,28 @@ def _print_judgement(path: Path, as_json: bool) -> None:
     print(summary(run, _quiet()))
     print(readable(path))
     _advise(f"open {readable(path)}/plots/, or: iconoclass predict {readable(path)} PICTURE")
+
+
+def _print_runs(found: list[Listed]) -> None:
+    from iconoclass.evaluation.report import share
+    from iconoclass.run import readable
+
+    width = max((len(readable(each.run.path)) for each in found), default=0)
+    for each in found:
+        state = f"{each.state}, {each.where}" if each.where else each.state
+        accuracy = share(each.accuracy, _quiet()).strip() if each.accuracy else ""
+        print(f"{readable(each.run.path):<{width}}  {state:<26}  {_age(each.age_s):>9}  {accuracy}".rstrip())
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _print_folds(validated: Folds, as_json: bool) -> None:
@@ -669,6 +855,7 @@ def _report_bug(error: Exception) -> int:
 
     with tempfile.NamedTemporaryFile("w", prefix="iconoclass-", suffix=".txt", delete=False, encoding="utf-8") as file:
         file.write(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
-    bug = IconoclassError(f"{type(error).__name__}: {error}", hint=f"This is our bug. The report is in {file.name}")
+    what = " ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+    bug = IconoclassError(what, hint=f"This is our bug. The report is in {file.name}")
     bug.code = "BUG"
     return _report(bug)

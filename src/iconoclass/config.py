@@ -196,6 +196,9 @@ class TrainingConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the arithmetic in training; auto: as the recipe and the processor allow."
     )
+    checkpoint_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = Field(
+        30.0, description="Seconds between checkpoints; more of them, if they take more than 2 % of the time."
+    )
     log: Literal["none", "tensorboard"] = Field("none", description="tensorboard: event files in the run folder.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of weights, order and augmentation.")
 

@@ -31,7 +31,8 @@ class IconoclassError(Exception):
             self.code = code
 
     def __str__(self) -> str:
-        what = self.what if self.what.endswith((".", "?", "!", "\n")) else self.what + "."
+        what = " ".join([self.what, *getattr(self, "__notes__", ())])
+        what = what if what.endswith((".", "?", "!", "\n")) else what + "."
         space = "" if what.endswith("\n") else " "
         return f"error[{self.code}]: {what}{space}{self.hint}".rstrip()
 
@@ -110,6 +111,13 @@ class Interrupted(IconoclassError):
 
     code = "INTERRUPTED"
     exit_status = 130
+
+
+class Terminated(Interrupted):
+    """Stopped by SIGTERM, as a system does that shuts down; what there was has been kept."""
+
+    code = "TERMINATED"
+    exit_status = 143
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ a kill half-way (the next call goes on from there), and a second process that wa
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
 import json
 import os
@@ -20,10 +19,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 from iconoclass.errors import DownloadError, EnvironmentFault, UsageError
-from iconoclass.files import digest_of, make_folder, sha256_of, write_json, write_text, writing
+from iconoclass.files import digest_of, make_folder, sha256_of, try_lock, write_json, write_text, writing
 
 IsIt: TypeAlias = Callable[[Path], bool]
 Progress: TypeAlias = Callable[[str, int, int | None], None]
@@ -426,34 +425,7 @@ def _alone(path: Path, *, while_waiting: Callable[[], None]) -> Iterator[None]:
     third process lock a new one while a second still waits for the old.
     """
     with path.with_name(f".{path.name}.lock").open("ab") as lock:
-        while not _lock(lock):
+        while not try_lock(lock):
             while_waiting()
             time.sleep(_POLL_S)
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes]) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    # Some network file systems have no locks. Going on without one is safe, as the digest decides; only less thrifty.
-    _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
-
-    def _lock(file: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        return True

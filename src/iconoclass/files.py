@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -154,6 +154,21 @@ def cache_folder(*parts: str) -> Path:
     return make_folder(root.joinpath(*parts))
 
 
+def cache_contents() -> dict[str, tuple[int, int]]:
+    """What the user's cache holds, by kind: the number of files and their bytes."""
+    files = {kind: [path for path in kind.rglob("*") if path.is_file()] for kind in sorted(cache_folder().iterdir())}
+    return {kind.name: (len(some), sum(path.stat().st_size for path in some)) for kind, some in files.items()}
+
+
+def clear_cache(kinds: Sequence[str]) -> None:
+    """Remove some kinds of what the user's cache holds; what is needed of it is made or fetched again."""
+    for kind in kinds:
+        doomed = cache_folder() / f".{kind}.{secrets.token_hex(4)}"
+        # Under another name first: whoever opens it meanwhile finds all of it or nothing.
+        (cache_folder() / kind).rename(doomed)
+        shutil.rmtree(doomed)
+
+
 @functools.cache  # said once a process
 def _temporary_cache(wanted: Path, reason: str) -> Path:
     try:
@@ -197,3 +212,30 @@ def environment_folder(variable: str) -> Path | None:
     if not folder.is_dir():
         raise EnvironmentFault(f"{variable}={value} is not a folder", hint=f"Correct or unset {variable}.")
     return folder
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def try_lock(file: IO[bytes]) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    # Some network file systems have no locks. Going on without one is safe, as the digest decides; only less thrifty.
+    _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
+
+    def try_lock(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        return True

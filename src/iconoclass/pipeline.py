@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from iconoclass import environment
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split, Tell, open_dataset
-from iconoclass.errors import DataError, Interrupted, UsageError
+from iconoclass.errors import DataError, DivergedError, Interrupted, Terminated, UsageError
 from iconoclass.fetch import Progress
 from iconoclass.images.augment import AUGMENTATIONS, MIXES, Draws, augment
 from iconoclass.models import weights
@@ -23,7 +24,7 @@ from iconoclass.training.progress import All, Lines, Listener, TensorBoard
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from iconoclass.training.trainer import Learner
+    from iconoclass.training.learner import Learner
 
 
 def train(
@@ -63,8 +64,8 @@ def train(
     if weights.are_wanted(asked):
         weights.find(asked, offline=offline, progress=progress)
     say("starting Keras")
-    from iconoclass.evaluation.evaluator import TRAIN_SAMPLE, evaluate
-    from iconoclass.training import trainer
+    from iconoclass.evaluation.evaluator import TRAIN_SAMPLE
+    from iconoclass.training.learner import prepare
     from iconoclass.training.pace import prepare_within
     from iconoclass.training.recipes import complete
     from iconoclass.training.transfer import Eye, learn_head
@@ -78,34 +79,52 @@ def train(
         say("measuring this machine")
         learner, chosen = prepare_within(asked, dataset, began, images_at_end, tell)
     else:
-        learner = trainer.prepare(dataset, complete(asked, dataset))
+        learner = prepare(dataset, complete(asked, dataset))
         if learner.config.training.recipe == "transfer":
             say("computing features")
             learn_head(learner, Eye(learner), tell)
     whole = learner.config
     run = Run.create(Path(output), name or f"{dataset.name}-{whole.model.model}")
-    _describe(run, whole, dataset)
-    say(_plan(whole, dataset, [*learner.said, *([("budget", chosen)] if chosen else [])]))
-    listeners: list[Listener] = [listener or Lines(sys.stdout)]
-    if whole.training.log == "tensorboard":
-        listeners.append(TensorBoard(run.log_folder))
-    trainer.train(learner, run, All(listeners))
-    run.write_config(learner.config)
-    if learner.is_stopped:
-        kept = f"Its best model so far is kept; judge it: iconoclass evaluate {readable(run.path)}"
-        begun = learner.history[-1]["epoch"] + 1 if learner.history else 1
-        raise Interrupted(f"stopped in epoch {begun} of {learner.epochs}", hint=kept)
-    say("judging on test, validation and train")
-    report = evaluate(run, dataset=dataset, tell=lambda plot: say(f"drawing {plot}"))
-    seconds = round(time.monotonic() - began, 1)
-    summary = {"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)}
-    run.finish(summary)
+    with run.locked():
+        describe(run, whole, dataset)
+        say(_plan(whole, dataset, [*learner.said, *([("budget", chosen)] if chosen else []), *_if_killed(learner)]))
+        summary = learn_and_judge(learner, run, listener, say, began)
     if compare_naive:
         say("training again, on a naive split")
         others: dict[str, Any] = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
         naive = train(config=whole, name=f"{run.name}-naive", together="none", **others)
         run.finish({**summary, "naive": {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}})
     return run
+
+
+def learn_and_judge(
+    learner: Learner, run: Run, listener: Listener | None, say: Callable[[str], None], began: float
+) -> dict[str, Any]:
+    """From the first step, or from where a checkpoint has left it, to a judged run. Returns: what run.json says."""
+    from iconoclass.evaluation.evaluator import evaluate
+    from iconoclass.training import checkpoint, trainer
+
+    checkpoint.refuse_if_too_full(run, learner)
+    listeners: list[Listener] = [listener or Lines(sys.stdout)]
+    if learner.config.training.log == "tensorboard":
+        listeners.append(TensorBoard(run.log_folder))
+    earlier_s = learner.elapsed_s
+    try:
+        trainer.train(learner, run, All(listeners))
+    except DivergedError as error:
+        run.note_end("diverged", error.what)
+        raise
+    run.write_config(learner.config)
+    if learner.is_stopped:
+        kept = f"Go on: iconoclass resume {readable(run.path)} (or judge the best so far: iconoclass evaluate)."
+        stopped = Terminated if learner.stopped_by == signal.SIGTERM else Interrupted
+        raise stopped(f"stopped in epoch {learner.at.epoch + 1} of {learner.epochs}", hint=kept)
+    say("judging on test, validation and train")
+    report = evaluate(run, dataset=learner.dataset, tell=lambda plot: say(f"drawing {plot}"))
+    seconds = round(earlier_s + time.monotonic() - began, 1)
+    summary = {"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)}
+    run.finish(summary)
+    return summary
 
 
 def _opened(asked: Config, offline: bool, tell: Tell | None, progress: Progress | None = None) -> Dataset:
@@ -136,7 +155,7 @@ def _asked(data: Dataset | Path | str | None, config: Config | Path | str | None
     return Config.of(**{"source": "digits", **settings})
 
 
-def _describe(run: Run, config: Config, dataset: Dataset) -> None:
+def describe(run: Run, config: Config, dataset: Dataset) -> None:
     """Everything that is known before the first step is on disk before it."""
     run.write_config(config)
     run.write_dataset(dataset.describe())
@@ -178,6 +197,17 @@ def _plan(config: Config, dataset: Dataset, more: list[tuple[str, str]]) -> str:
         *more,
     ]
     return "\n".join(f"{word:<8} {text}" for word, text in said)
+
+
+def _if_killed(learner: Learner) -> list[tuple[str, str]]:
+    """What a resumed run cannot promise here, where it cannot promise all."""
+    from iconoclass.backend import repeats_exactly
+
+    if learner.budget:
+        return [("note", "a budget follows the clock: if this run is killed and resumed, its plan may be another")]
+    if not repeats_exactly():
+        return [("note", "if this run is killed and resumed, it may differ in the last digits: see docs/resuming.md")]
+    return []
 
 
 def _planned(config: Config) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import difflib
@@ -9,14 +10,15 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from iconoclass.config import Config
-from iconoclass.errors import RunError, UsageError
-from iconoclass.files import make_folder, new_folder, write_json, write_text, writing_text
+from iconoclass.errors import EnvironmentFault, RunError, UsageError
+from iconoclass.files import make_folder, new_folder, try_lock, write_json, write_text, writing_text
 
 FORMAT = 1
 
@@ -68,9 +70,25 @@ class Run:
         what = f"{path} is not a run: it has no config.toml" if path.exists() else f"there is no run {path}"
         raise RunError(what, hint=hint)
 
+    @classmethod
+    def all_in(cls, folder: Path) -> list[Run]:
+        """The runs in a folder, and in folders of runs within it, such as those of folds."""
+        return [cls(path.parent) for pattern in ("*", "*/*") for path in sorted(folder.glob(f"{pattern}/config.toml"))]
+
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        """What repeats the run: `iconoclass train --config`."""
+        return self.path / "config.toml"
+
+    @property
+    def written_at(self) -> float:
+        """When something in it was last written, in seconds as of time.time()."""
+        # Whatever is written takes its name in the folder, which changes the folder's own time.
+        return max(path.stat().st_mtime for path in (self.path, self.config_path))
 
     @property
     def is_complete(self) -> bool:
@@ -79,11 +97,34 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One trainer at a time. The system lets go of the lock of a process that is dead, however it died.
+
+        Raises: EnvironmentFault, if another process trains this run, naming it.
+        """
+        with (make_folder(self.path / "checkpoints") / "lock").open("a+b") as file:
+            if not _lock(file):
+                raise EnvironmentFault(f"{self.path} is being trained by another process, {_owner(file)}", hint=_WAIT)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
+            yield
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process trains or judges it right now."""
+        try:
+            with (self.path / "checkpoints" / "lock").open("rb") as file:
+                return not try_lock(file)
+        except FileNotFoundError:
+            return False
+
     # -- what was asked, and of what ---------------------------------------------------------------------------------
 
     @cached_property
     def config(self) -> Config:
-        return Config.read(self.path / "config.toml")
+        return Config.read(self.config_path)
 
     @cached_property
     def dataset(self) -> dict[str, Any]:
@@ -95,7 +136,7 @@ class Run:
         return list(self.dataset["class_names"])
 
     def write_config(self, config: Config) -> None:
-        write_text(self.path / "config.toml", config.toml())
+        write_text(self.config_path, config.toml())
 
     def write_dataset(self, description: Mapping[str, Any]) -> None:
         write_json(self.path / "dataset.json", description)
@@ -106,6 +147,11 @@ class Run:
 
     def write_check(self, findings: Mapping[str, Any]) -> None:
         write_json(self.path / "check.json", findings)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says: versions, backend, processor, threads at the beginning."""
+        return self._read_json("environment.json")
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)
@@ -138,6 +184,17 @@ class Run:
         return make_folder(self.path / "checkpoints") / "last.keras"
 
     @property
+    def checkpoints(self) -> list[Path]:
+        """Their manifests, the oldest one first."""
+        return sorted((self.path / "checkpoints").glob("[0-9]*.json"))
+
+    @property
+    def next_checkpoint(self) -> Path:
+        """Where the next one's manifest belongs."""
+        last = self.checkpoints[-1:]
+        return make_folder(self.path / "checkpoints") / f"{int(last[0].stem) + 1 if last else 1:06d}.json"
+
+    @property
     def log_folder(self) -> Path:
         return make_folder(self.path / "tensorboard")
 
@@ -165,6 +222,28 @@ class Run:
         """What run.json says of a complete run."""
         return self._read_json("run.json")
 
+    @property
+    def is_described(self) -> bool:
+        """Whether everything that is known before the first step is on disk: the environment is written last."""
+        return (self.path / "environment.json").is_file()
+
+    def note_end(self, state: str, why: str) -> None:
+        """Say why it is not complete and cannot be: diverged."""
+        write_json(self.path / "ended.json", {"state": state, "why": why})
+
+    @property
+    def ended_as(self) -> str | None:
+        return self._read_json("ended.json")["state"] if (self.path / "ended.json").is_file() else None
+
+    @property
+    def why_ended(self) -> str:
+        return str(self._read_json("ended.json")["why"])
+
+    def begin_again(self) -> None:
+        """It is no longer complete, or no longer diverged: it is learning again."""
+        for name in ("run.json", "ended.json"):
+            (self.path / name).unlink(missing_ok=True)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Say that the run is complete. Written last: without this file something is missing."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -191,6 +270,22 @@ class Run:
             for row in itertools.chain([header], rows):
                 cells = [spreadsheet_safe(cell) for cell in row]
                 (careful if any("\r" in cell for cell in cells if isinstance(cell, str)) else writer).writerow(cells)
+
+
+_WAIT = "Wait until it has ended, or stop it."
+
+
+def _lock(file: IO[bytes]) -> bool:
+    for _ in range(20):
+        if try_lock(file):
+            return True
+        time.sleep(0.05)  # not at once, for whoever lists runs holds each lock for an instant
+    return False
+
+
+def _owner(lock: IO[bytes]) -> str:
+    lock.seek(0)
+    return f"number {lock.read(20).decode(errors='replace') or 'unknown'}"
 
 
 def _is_run(path: Path) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import faulthandler
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from iconoclass.data.dataset import Split
+from iconoclass.errors import EnvironmentFault
 from iconoclass.images.augment import MIXES, Draws, augment
 
 # Images made ready at once: enough that NumPy's calls cost nothing beside its work, few enough to stay in the cache.
 BLOCK = 512
 # Of large images, no more of them than have so many pixels: what a network makes of them must fit into memory.
 BLOCK_PIXELS = 512 * 64 * 64
+
+# The next block is ready in a fraction of a second; on a busy network folder it may take a minute.
+PATIENCE_S = 300.0
 
 
 def at_once(shape: tuple[int, ...]) -> int:
@@ -65,19 +72,24 @@ class Batches:
         random = np.random.default_rng([self.seed, epoch])
         return _alike(self.split.labels, random) if self.draws_alike else random.permutation(len(self.split))
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Batches of equal size, give or take one image: a last batch of a few would upset batch norm."""
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """Batches of equal size, give or take one image: a last batch of a few would upset batch norm.
+
+        done: so many are left out at the beginning.
+        """
         batches = np.array_split(self.order(epoch), len(self))
         together = max(1, at_once(self.split.source.shape[1:]) // self.batch_size)
-        blocks = [batches[at : at + together] for at in range(0, len(batches), together)]
+        # The block with the first batch that is wanted is made whole: its images are mixed with each other.
+        skipped, left_out = divmod(done, together)
+        blocks = [batches[at : at + together] for at in range(skipped * together, len(batches), together)]
         # One block ahead, in another thread: the network never waits for pictures.
-        with ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(self._block, blocks[0], epoch)
-            for following in [*blocks[1:], None]:
-                ready = waiting.result()
-                if following is not None:
-                    waiting = ahead.submit(self._block, following, epoch)
-                yield from ready
+        waiting = _begun(self._block, blocks[0], epoch)
+        for following in [*blocks[1:], None]:
+            ready = _awaited(waiting)
+            if following is not None:
+                waiting = _begun(self._block, following, epoch)
+            yield from ready[left_out:]
+            left_out = 0
 
     def _block(self, batches: list[npt.NDArray[np.int64]], epoch: int) -> list[Batch]:
         visits = np.concatenate(batches)
@@ -93,6 +105,34 @@ class Batches:
             Batch(pixels[end - len(batch) : end], targets[end - len(batch) : end], weights[end - len(batch) : end])
             for end, batch in zip(ends, batches, strict=True)
         ]
+
+
+def _begun(work: Callable[..., list[Batch]], *arguments: Any) -> Future[list[Batch]]:
+    """What another thread is at. It ends with the program: one that hangs on a dead disk holds nobody up."""
+    future: Future[list[Batch]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="batches").start()
+    return future
+
+
+def _awaited(future: Future[list[Batch]]) -> list[Batch]:
+    """Raises: EnvironmentFault, if it does not come; where each thread stands then is on stderr."""
+    try:
+        return future.result(PATIENCE_S)
+    except TimeoutError:
+        if future.done():  # the work's own error
+            raise
+        faulthandler.dump_traceback(sys.__stderr__ or 2)
+        what = f"no pictures have come for {PATIENCE_S:.0f} s"
+        raise EnvironmentFault(
+            what, hint="Is the disk with the cache still there? ICONOCLASS_CACHE names another."
+        ) from None
 
 
 def _alike(labels: npt.NDArray[np.int32], random: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -14,9 +14,9 @@ from iconoclass.config import Config
 from iconoclass.data.batches import Batch, at_once
 from iconoclass.data.dataset import Dataset, Tell
 from iconoclass.errors import UsageError
+from iconoclass.training.learner import Learner, change, prepare
 from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.recipes import complete
-from iconoclass.training.trainer import Learner, change, prepare
 from iconoclass.training.transfer import Eye, learn_head
 
 # Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better

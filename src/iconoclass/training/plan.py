@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class Plan:
@@ -65,6 +66,17 @@ class Budget:
         return (
             steps - over if over < 0.1 * self.epoch_steps and steps - over > max(done, 5 * self.epoch_steps) else steps
         )
+
+    def as_json(self) -> dict[str, float]:
+        """What is needed to go on with it: how much is spent, and what was estimated."""
+        kept = ("seconds", "step_s", "judge_s", "finish_s", "epoch_steps", "most_steps")
+        return {name: getattr(self, name) for name in kept} | {"spent": self.clock() - self.began}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any], now: float) -> Budget:
+        """The budget as it was; time in which nothing ran does not count."""
+        kept = dict(kept)
+        return cls(began=now - kept.pop("spent"), **kept)
 
     def begin(self) -> None:
         self._marks = deque([(self.clock(), 0)])

@@ -3,144 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from iconoclass.backend import keras, make_deterministic
-from iconoclass.config import Config
-from iconoclass.data.batches import Batches, at_once, balanced_weights
-from iconoclass.data.dataset import Dataset, Split
-from iconoclass.errors import DivergedError
+from iconoclass.backend import is_out_of_memory
+from iconoclass.data.batches import Batch, at_once
+from iconoclass.data.dataset import Split
+from iconoclass.errors import DivergedError, EnvironmentFault
 from iconoclass.files import writing
 from iconoclass.intervals import wilson
-from iconoclass.models.catalog import build, with_mirrored_views
-from iconoclass.models.pretrained import thaw
-from iconoclass.models.resnet import initialise
-from iconoclass.models.weights import are_wanted, find, load
 from iconoclass.run import History, Run
-from iconoclass.training.optimizers import SCHEDULES, build_optimizer
-from iconoclass.training.plan import Budget, Plan
+from iconoclass.training.checkpoint import Checkpoints
+from iconoclass.training.learner import Average, Learner, Position, Weights
+from iconoclass.training.optimizers import SCHEDULES
 from iconoclass.training.progress import Listener, Now
-from iconoclass.training.steps import Step, make_step
-
-Weights = list[npt.NDArray[Any]]
-
-PARTS = ("compute", "input", "copy", "validation")  # what the time of a training goes into
-
-
-@dataclass
-class Learner:
-    """What learns, and what there is to tell of it.
-
-    model: what is trained, perhaps in bfloat16; kept: the float32 network that is saved with its weights, for on other
-    processors bfloat16 would be slow or wrong. seconds: what the time of training went into. said: what was found out
-    before the first epoch, in words.
-    """
-
-    config: Config
-    dataset: Dataset
-    batches: Batches
-    model: Any
-    kept: Any
-    optimizer: Any
-    step: Step
-    plan: Plan
-    average: Average | None
-    budget: Budget | None = None
-    history: History = field(default_factory=list)
-    said: list[tuple[str, str]] = field(default_factory=list)
-    best: Weights = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    is_stopped: bool = False
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training part, of which the last may be broken off."""
-        return -(-self.plan.steps // len(self.batches))
-
-
-def prepare(dataset: Dataset, config: Config) -> Learner:
-    """Network, optimiser and batches, all from the one seed. config: with nothing left open (`recipes.complete`)."""
-    training = config.training
-    make_deterministic(training.seed)
-    model = _build(config, dataset, training.precision)
-    initialise(model, dataset.train.sample(1_000).pixels)
-    if are_wanted(config):
-        load(model, find(config, offline=True))
-    rates = thaw(model, _unfrozen(config)) if training.recipe == "transfer" else {}
-    optimizer = build_optimizer(training, model, rates)
-    batches = _batches(dataset, config)
-    loss = (
-        keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing or 0.0)
-        if batches.soft
-        else keras.losses.SparseCategoricalCrossentropy()
-    )
-    kept = _build(config, dataset, "float32")
-    if are_wanted(config):
-        kept.set_weights(model.get_weights())
-    if config.model.views == "mirrored":
-        kept = with_mirrored_views(kept)
-    average = Average(training.average) if training.average else None
-    step = make_step(model, optimizer, loss)
-    return Learner(config, dataset, batches, model, kept, optimizer, step, _plan(batches, config), average)
-
-
-def change(learner: Learner, config: Config) -> None:
-    """Another configuration for the same network, before it has learned anything: epochs, batches, rate, pictures."""
-    learner.config = config
-    learner.batches = _batches(learner.dataset, config)
-    learner.plan = _plan(learner.batches, config)
-
-
-def _batches(dataset: Dataset, config: Config) -> Batches:
-    training, classes = config.training, len(dataset.class_names)
-    strengths = {name: strength for name, strength in config.augment if strength}
-    mixes = "mixup" in strengths or "cutmix" in strengths
-    return Batches(
-        dataset.train,
-        classes,
-        training.batch_size or 32,
-        training.seed,
-        strengths,
-        soft=training.one_hot or bool(training.label_smoothing) or mixes,
-        class_weights=balanced_weights(dataset.train.labels, classes) if training.balance == "weights" else None,
-        draws_alike=training.balance == "sampler",
-    )
-
-
-def _plan(batches: Batches, config: Config) -> Plan:
-    epochs = config.training.epochs
-    return Plan(max(1, round(epochs * len(batches))) if epochs else 0)
-
-
-def _unfrozen(config: Config) -> float:
-    """The share of a backbone that learns: none of it, where only the head is fitted."""
-    training = config.training
-    return training.unfreeze or 0.0 if training.epochs or training.budget else 0.0
 
 
 def train(learner: Learner, run: Run, listener: Listener) -> Learner:
     """Learn until the plan is done, patience ends or Ctrl-C; keep the best and the last weights in the run.
 
-    Returns: the learner; `is_stopped` says that it was Ctrl-C.
+    A learner that has been restored from a checkpoint goes on from its very step.
+
+    Returns: the learner; `is_stopped` says that Ctrl-C or SIGTERM ended it.
     Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there and, if an
-    epoch had ended well, its best weights.
+    epoch had ended well, its best weights. EnvironmentFault, if the memory or, twice in a row, the disk is full.
     """
-    if learner.history:
-        run.write_history(learner.history)
     try:
-        if learner.plan.steps:
+        if learner.plan.steps and not learner.is_done:
             listener.begins(learner.epochs, len(learner.batches))
-            with _ctrl_c() as is_asked_to_stop:
+            with _stopping(learner) as is_asked_to_stop:
                 fit(learner, run, listener, is_asked_to_stop)
     except DivergedError:
         # What was learned before it is not lost; the weights as they are now are of no use.
@@ -151,67 +49,97 @@ def train(learner: Learner, run: Run, listener: Listener) -> Learner:
     finally:
         listener.ends()
     listener.tells(account(learner))
-    if learner.plan.changes:
-        learner.config = learner.config.with_settings(epochs=round(learner.plan.steps / len(learner.batches), 6))
     keep(learner, run)
     return learner
 
 
 def fit(learner: Learner, run: Run, listener: Listener, is_asked_to_stop: Callable[[], bool]) -> None:
-    """Epoch after epoch, each judged on validation."""
-    training = learner.config.training
-    started = time.monotonic()
+    """Epoch after epoch, each judged on validation, and a checkpoint after each and every half a minute."""
+    checkpoints = Checkpoints(run, learner.config.training.checkpoint_s, listener.tells)
+    learner.started = time.monotonic() - learner.elapsed_s
     if learner.budget:
         learner.budget.begin()
-    for epoch in itertools.count():
-        now = run_epoch(learner, epoch, started, listener, is_asked_to_stop)
-        if now is None:
+    while not (learner.is_done or learner.is_stopped):
+        now = run_epoch(learner, listener, checkpoints, is_asked_to_stop)
+        row = None if now is None else _judge_epoch(learner, now, is_asked_to_stop)
+        if now and row:
+            listener.ends_epoch(row, now)
+            learner.is_done = _is_done(learner, row, now)
+            learner.at = Position(learner.at.epoch + 1)
+        else:
             learner.is_stopped = True
-            return
-        row = _judge_epoch(learner, now, started)
-        run.write_history(learner.history)
-        listener.ends_epoch(row, now)
-        best = best_epoch(learner.history, training.monitor)
-        is_patient = not training.patience or epoch + 1 - best < training.patience
-        sure = wilson(round(row["val_accuracy"] * len(learner.dataset.validation)), len(learner.dataset.validation))
-        is_reached = training.target is not None and (sure.low or 0.0) > training.target
-        if is_reached or not is_patient or epoch * len(learner.batches) + now.step >= learner.plan.steps:
-            return
+        if learner.plan.changes:
+            learner.config = learner.config.with_settings(epochs=round(learner.plan.steps / len(learner.batches), 6))
+        checkpoints.ends_epoch(learner)
+
+
+def _is_done(learner: Learner, row: Mapping[str, float], now: Now) -> bool:
+    """Is the plan fulfilled, the target reached, or patience at its end?"""
+    training, epoch = learner.config.training, learner.at.epoch
+    best = best_epoch(learner.history, training.monitor)
+    is_patient = not training.patience or epoch + 1 - best < training.patience
+    sure = wilson(round(row["val_accuracy"] * len(learner.dataset.validation)), len(learner.dataset.validation))
+    is_reached = training.target is not None and (sure.low or 0.0) > training.target
+    return is_reached or not is_patient or epoch * len(learner.batches) + now.step >= learner.plan.steps
 
 
 def run_epoch(
-    learner: Learner, epoch: int, started: float, listener: Listener, is_asked_to_stop: Callable[[], bool]
+    learner: Learner, listener: Listener, checkpoints: Checkpoints, is_asked_to_stop: Callable[[], bool]
 ) -> Now | None:
-    """Every step of an epoch, or those that the plan has left for it. None, if it was broken off."""
-    training, plan, before = learner.config.training, learner.plan, epoch * len(learner.batches)
-    schedule = SCHEDULES[training.schedule or "constant"]
-    loss = seen = correct = 0.0
-    began, number = time.monotonic(), 0
-    batches = learner.batches.epoch(epoch)
-    while True:
-        number += 1
-        batch = _timed(learner, "input", lambda: next(batches))
-        _set_rate(learner.optimizer, (training.lr or 1e-3) * schedule(plan.share(before + number - 1), learner.history))
-        tensors = _timed(learner, "copy", learner.step.copy, batch)
-        value, hits = _timed(learner, "compute", learner.step.learn, tensors)
-        if not math.isfinite(value):
-            raise _diverged(learner, epoch, number, value)
+    """Every step that an epoch has left, or those that the plan has left for it. None, if it was broken off."""
+    plan, at, before = learner.plan, learner.at, learner.at.epoch * len(learner.batches)
+    began, images_before = time.monotonic(), at.images
+    batches = learner.batches.epoch(at.epoch, at.step)
+    # The last one may be done already: it was broken off before it was judged.
+    while at.step < (steps := min(len(learner.batches), plan.steps - before)):
+        try:
+            batch = _timed(learner, "input", lambda: next(batches))
+        except Exception as error:
+            error.add_note(f"in epoch {at.epoch + 1}, step {at.step + 1}")
+            raise
+        _take_step(learner, batch, before)
         if learner.budget:
-            learner.budget.watch(plan, before + number)
-        steps = min(len(learner.batches), plan.steps - before)
-        if learner.average and (number % Average.EVERY == 0 or number == steps):
-            learner.average.update(learner.model, before + number)
-        images = len(batch.pixels)
-        seen, loss, correct = seen + images, loss + value * images, correct + hits
-        clock = time.monotonic()
-        left = (clock - started) * (1 / plan.share(before + number) - 1)
-        speed = seen / (clock - began)
-        now = Now(epoch + 1, learner.epochs, number, steps, loss / seen, correct / seen, speed, left)
-        listener.moves(now)
-        if is_asked_to_stop():
-            return None
-        if number >= steps:
-            return now
+            learner.budget.watch(plan, before + at.step)
+            steps = min(len(learner.batches), plan.steps - before)
+        if learner.average and (at.step % Average.EVERY == 0 or at.step >= steps):
+            learner.average.update(learner.model, before + at.step)
+        listener.moves(_now(learner, steps, images_before, began))
+        if at.step < steps:
+            if is_asked_to_stop():
+                return None
+            checkpoints.offer(learner)
+    return _now(learner, steps, images_before, began)
+
+
+def _take_step(learner: Learner, batch: Batch, before: int) -> None:
+    """before: steps in the epochs before this one. Raises: DivergedError; EnvironmentFault, if the memory is full."""
+    training, at = learner.config.training, learner.at
+    share = learner.plan.share(before + at.step)
+    rate = (training.lr or 1e-3) * SCHEDULES[training.schedule or "constant"](share, learner.history)
+    _set_rate(learner.optimizer, rate)
+    try:
+        tensors = _timed(learner, "copy", learner.step.copy, batch)
+        loss, hits = _timed(learner, "compute", learner.step.learn, tensors)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        what = f"there is not enough memory for batches of {len(batch.pixels)} pictures"
+        raise EnvironmentFault(what, hint=f"Try --batch-size {max(1, len(batch.pixels) // 2)}.") from error
+    if not math.isfinite(loss):
+        raise _diverged(learner, at.epoch, at.step + 1, loss)
+    images = len(batch.pixels)
+    at.step, at.images = at.step + 1, at.images + images
+    at.loss, at.correct = at.loss + loss * images, at.correct + hits
+
+
+def _now(learner: Learner, steps: int, images_before: int, began: float) -> Now:
+    """images_before: of this epoch, when it was taken up at `began`."""
+    at, clock = learner.at, time.monotonic()
+    done = learner.plan.share(at.epoch * len(learner.batches) + at.step)
+    left = (clock - learner.started) * (1 / done - 1)
+    speed = (at.images - images_before) / (clock - began)
+    loss, accuracy = at.loss / at.images, at.correct / at.images
+    return Now(at.epoch + 1, learner.epochs, at.step, steps, loss, accuracy, speed, left)
 
 
 def _timed(learner: Learner, part: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -221,20 +149,26 @@ def _timed(learner: Learner, part: str, work: Callable[..., Any], *arguments: An
     return result
 
 
-def _judge_epoch(learner: Learner, now: Now, started: float) -> Mapping[str, float]:
-    """The epoch's row in the history; its weights are remembered if they are the best so far."""
+def _judge_epoch(
+    learner: Learner, now: Now, is_asked_to_stop: Callable[[], bool] = lambda: False
+) -> Mapping[str, float] | None:
+    """The epoch's row in the history; its weights are remembered if they are the best so far. None, if broken off."""
     last = learner.model.get_weights()
     if not all(np.isfinite(weight).all() for weight in last):
         # The last step of the epoch spoilt the weights after its own loss had been taken.
         raise _diverged(learner, now.epoch - 1, now.step, math.nan)
     weights = learner.average.weights if learner.average else last
     began = time.perf_counter()
-    on_validation = _timed(learner, "validation", _judge, learner.model, weights, learner.dataset.validation)
+    on_validation = _timed(
+        learner, "validation", _judge, learner.model, weights, learner.dataset.validation, is_asked_to_stop
+    )
+    if on_validation is None:
+        return None
     if learner.budget:
         learner.budget.judged(time.perf_counter() - began)
     row = {
         "epoch": now.epoch,
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(time.monotonic() - learner.started, 3),
         "loss": now.loss,
         "accuracy": now.accuracy,
         **{f"val_{name}": value for name, value in on_validation.items()},
@@ -247,12 +181,14 @@ def _judge_epoch(learner: Learner, now: Now, started: float) -> Mapping[str, flo
 
 
 def keep(learner: Learner, run: Run) -> None:
-    """Write model.keras with the best weights, and the last ones beside it."""
+    """Write model.keras with the best weights, the last ones beside it, and the history."""
     last = learner.model.get_weights()
     for path, weights in ((run.last_model_path, last), (run.model_path, learner.best or last)):
         learner.kept.set_weights(weights)
         with writing(path) as temporary:
             learner.kept.save(temporary)
+    if learner.history:
+        run.write_history(learner.history)
 
 
 def account(learner: Learner) -> str:
@@ -272,34 +208,6 @@ def best_epoch(history: History, monitor: str = "accuracy") -> int:
     return int(max(history, key=lambda row: (row[f"val_{monitor}"], -row["val_loss"]))["epoch"])
 
 
-class Average:
-    """An exponential average of all weights, batch norm's statistics among them, taken every few steps.
-
-    decay: a step. While there is less to average over than it asks for, the last tenth of the training counts most.
-    Source: Polyak & Juditsky 1992, in the exponential form of most of today's trainings.
-    """
-
-    EVERY = 20  # steps, and at the end of an epoch; more often changes little but the time it takes
-
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
-        self.updates = self.last_step = 0
-        self.weights: Weights = []
-
-    def update(self, model: Any, step: int) -> None:
-        """step: how many have been taken since the training began."""
-        news = model.get_weights()
-        keep = min(self.decay ** (step - self.last_step), self.updates / (self.updates + 9))
-        self.weights = [keep * old + (1 - keep) * new for old, new in zip(self.weights or news, news, strict=True)]
-        self.updates, self.last_step = self.updates + 1, step
-
-
-def _build(config: Config, dataset: Dataset, precision: str) -> Any:
-    options = config.model.model_dump(exclude={"model", "views", "weights"})
-    name = config.model.model or "resnet"
-    return build(name, dataset.image_shape, len(dataset.class_names), precision=precision, **options)
-
-
 def _set_rate(optimizer: Any, rate: float) -> None:
     # Assigning costs more than a step of the smallest networks; most schedules of theirs are constant.
     if rate != getattr(optimizer, "_rate_set", None):
@@ -307,14 +215,14 @@ def _set_rate(optimizer: Any, rate: float) -> None:
         optimizer._rate_set = rate
 
 
-def _judge(model: Any, weights: Weights, split: Split) -> dict[str, float]:
-    """What some weights make of a split."""
+def _judge(model: Any, weights: Weights, split: Split, is_asked_to_stop: Callable[[], bool]) -> dict[str, float] | None:
+    """What some weights make of a split. None, if asked to stop."""
     own = model.get_weights()
     model.set_weights(weights)
     pieces = np.array_split(np.arange(len(split)), -(-len(split) // at_once(split.source.shape[1:])))
-    probabilities = np.concatenate([np.asarray(model.predict_on_batch(split.take(piece))) for piece in pieces])
+    answers = [np.asarray(model.predict_on_batch(split.take(piece))) for piece in pieces if not is_asked_to_stop()]
     model.set_weights(own)
-    return judged(probabilities, split.labels)
+    return judged(np.concatenate(answers), split.labels) if len(answers) == len(pieces) else None
 
 
 def judged(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> dict[str, float]:
@@ -337,20 +245,22 @@ def _diverged(learner: Learner, epoch: int, step: int, value: float) -> Diverged
 
 
 @contextlib.contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C lets the step finish, the second one stops at once."""
+def _stopping(learner: Learner) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM lets the step finish, the second one stops at once."""
     asked = threading.Event()
 
     def ask(number: int, frame: Any) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
+        learner.stopped_by = number
         asked.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

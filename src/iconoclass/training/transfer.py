@@ -23,7 +23,8 @@ from iconoclass.data.split import keys_of
 from iconoclass.data.store import key_of, stored
 from iconoclass.models import weights
 from iconoclass.models.pretrained import LOGITS
-from iconoclass.training.trainer import Learner, judged
+from iconoclass.training.learner import Learner
+from iconoclass.training.trainer import judged
 
 Floats = npt.NDArray[np.float32]
 
