@@ -116,7 +116,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the history has its name": named("history.csv", 2),
     "before the model has its name": named("model.keras"),
     "between the model and the end of the training": named("model.keras", after=True),
-    "while it is judged": at(evaluator, "_judge", 2),
+    "while it is judged": at(evaluator, "_judged", 2),
     "before the predictions have their name": named("predictions.csv"),
     "before it is said to be complete": named("run.json"),
 }

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "iconoclass"
 ORDER = [
     ("errors",),
     ("files",),
-    ("intervals",),
+    ("intervals", "pages"),
     ("config", "backend"),
     ("run", "environment"),
     ("fetch", "runs"),
@@ -28,7 +28,7 @@ ORDER = [
     ("training", "prediction"),
     ("evaluation",),
     ("pipeline",),
-    ("folds", "resuming"),
+    ("folds", "resuming", "curve"),
     ("cli",),
 ]
 LEVEL = {stage: level for level, stages in enumerate(ORDER) for stage in stages}
@@ -177,7 +177,7 @@ def test_the_tree_in_the_documentation_is_the_tree_on_disk() -> None:
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*")
         if path.is_file()
-        and path.suffix in {".py", ".mplstyle"}
+        and path.suffix in {".py", ".mplstyle", ".css", ".js"}
         and (path.name != "__init__.py" or path.parent == PACKAGE)
     }
     assert written == on_disk

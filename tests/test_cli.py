@@ -169,8 +169,10 @@ def test_the_formats_hold_the_same_answers(ask: Ask, run: Run, pictures: Path) -
     cells = list(csv.DictReader(io.StringIO(ask("predict", run.path, *files, "--format", "csv")[1])))
     assert len(rows) == len(table) == len(cells) == 2
     for row, line, cell in zip(rows, table, cells, strict=True):
-        assert line.startswith(f"{row['class_name']}  ")
-        assert f"{row['confidence']:.1%}  {row['image']}" in line
+        assert row["image"] in line
+        assert line.startswith("unknown" if row["unknown"] else row["class_name"])
+        assert row["unknown"] or f"{row['confidence']:.1%}  {row['image']}" in line
+        assert (row["unknown"] or "") == cell["unknown"]
         assert cell["image"] == row["image"]
         assert cell["class_name"] == row["class_name"]
         assert float(cell["probability_2"]) == pytest.approx(row["top"][1]["probability"], abs=1e-6)

@@ -8,7 +8,7 @@ from iconoclass import errors
 from iconoclass.errors import DataError, IconoclassError, UsageError, did_you_mean, pick
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, IconoclassError)]
-EXIT_STATUSES = {1, 2, 3, 4, 5, 6, 130, 143}
+EXIT_STATUSES = {1, 2, 3, 4, 5, 6, 7, 130, 143}
 
 
 @pytest.mark.parametrize("kind", KINDS)

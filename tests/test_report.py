@@ -18,6 +18,7 @@ from iconoclass.errors import DataError, RunError
 from iconoclass.evaluation import evaluator
 from iconoclass.evaluation.metrics import score
 from iconoclass.evaluation.report import Judged, Report, summary, table
+from iconoclass.prediction.certainty import temper
 from iconoclass.prediction.predictor import BATCH, Predictor
 from iconoclass.run import Run
 
@@ -125,7 +126,8 @@ def test_where_only_some_examples_were_judged_that_is_said(
 ) -> None:
     monkeypatch.setattr(evaluator, "TRAIN_SAMPLE", 100)
     data = ic.load_dataset("digits")
-    judged = evaluator._judge(ic.Predictor.load(run.path), data.train, "train")
+    seen = evaluator._look(ic.Predictor.load(run.path), data.train, "train")
+    judged = Judged(seen.split, seen.raw, seen.sampled_from)
     report = Report(run, data, {"test": judged, "train": judged})
     assert report.metrics["train"]["examples"] == 100
     assert report.metrics["train"]["sampled_from"] == len(data.train)
@@ -187,11 +189,9 @@ def test_every_promised_file_is_in_a_complete_run(run: Run) -> None:
 
 
 def test_the_worst_mistakes_come_first() -> None:
-    from iconoclass.evaluation.report import _worst
-
     split = Split(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4), np.zeros(4, np.int32), [""] * 4, [""] * 4, [""] * 4)
     probabilities = np.array([[0.4, 0.6], [0.9, 0.1], [0.1, 0.9], [0.3, 0.7]], np.float32)
-    assert _worst(Judged(split, probabilities), 2).tolist() == [2, 3]
+    assert Judged(split, probabilities).worst(2).tolist() == [2, 3]
 
 
 def test_judging_takes_a_batch_at_a_time_and_answers_as_for_all_at_once(
@@ -201,6 +201,7 @@ def test_judging_takes_a_batch_at_a_time_and_answers_as_for_all_at_once(
     at_once = predictor.probabilities(split.pixels)
     take, taken = Split.take, []
     monkeypatch.setattr(Split, "take", lambda split, at: taken.append(len(at)) or take(split, at))
-    assert evaluator._judge(predictor, split, "test").probabilities.tobytes() == at_once.tobytes()
+    seen = evaluator._look(predictor, split, "test")
+    assert temper(seen.raw, run.temperature).tobytes() == at_once.tobytes()
     assert max(taken) <= BATCH
     assert sum(taken) == len(split) > BATCH

@@ -188,7 +188,7 @@ def test_copies_of_a_picture_are_looked_at_once(data: Dataset, weights: Path) ->
     _, eye = prepared(data, weights)
     part = data.train
     twice = np.repeat(np.arange(len(part)), 2)
-    doubled = part._only(twice)
+    doubled = part.only(twice)
     eye.asked = 0
     found = eye.features(doubled, False)
     assert eye.asked == len(part)
@@ -256,7 +256,7 @@ def test_a_class_of_one_picture_is_learned_without_cross_validation() -> None:
 def test_balance_lets_a_rare_class_count_as_much() -> None:
     features, split = clouds(400, 2, 20, 0, noise=4.0)
     few = np.flatnonzero((split.labels == 0) | (np.arange(400) % 20 == 1))
-    lopsided = split._only(few)
+    lopsided = split.only(few)
     found = [
         (
             fit_head([features[few]], lopsided, 2, 0, is_balanced=is_balanced, looks_twice=False)

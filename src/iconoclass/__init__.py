@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iconoclass.config import Config
+    from iconoclass.curve import Curve, learning_curve
     from iconoclass.data.dataset import Dataset, Split, load_dataset
     from iconoclass.data.inspection import Inspection, check
     from iconoclass.errors import IconoclassError
+    from iconoclass.evaluation.compare import Comparison, compare
     from iconoclass.evaluation.evaluator import evaluate
+    from iconoclass.evaluation.explain import explain
+    from iconoclass.evaluation.labels import suspects
     from iconoclass.evaluation.report import Report
     from iconoclass.folds import Folds, cross_validate
     from iconoclass.pipeline import preview, train
@@ -30,7 +34,9 @@ __version__ = "0.1.0"
 
 # Name -> module. Imported on first use: `import iconoclass` must cost milliseconds, TensorFlow costs seconds.
 _PUBLIC = {
+    "Comparison": "iconoclass.evaluation.compare",
     "Config": "iconoclass.config",
+    "Curve": "iconoclass.curve",
     "Dataset": "iconoclass.data.dataset",
     "Folds": "iconoclass.folds",
     "IconoclassError": "iconoclass.errors",
@@ -41,16 +47,22 @@ _PUBLIC = {
     "Run": "iconoclass.run",
     "Split": "iconoclass.data.dataset",
     "check": "iconoclass.data.inspection",
+    "compare": "iconoclass.evaluation.compare",
     "cross_validate": "iconoclass.folds",
     "evaluate": "iconoclass.evaluation.evaluator",
+    "explain": "iconoclass.evaluation.explain",
+    "learning_curve": "iconoclass.curve",
     "load_dataset": "iconoclass.data.dataset",
     "preview": "iconoclass.pipeline",
     "resume": "iconoclass.resuming",
+    "suspects": "iconoclass.evaluation.labels",
     "train": "iconoclass.pipeline",
 }
 
 __all__ = [
+    "Comparison",
     "Config",
+    "Curve",
     "Dataset",
     "Folds",
     "IconoclassError",
@@ -61,11 +73,15 @@ __all__ = [
     "Run",
     "Split",
     "check",
+    "compare",
     "cross_validate",
     "evaluate",
+    "explain",
+    "learning_curve",
     "load_dataset",
     "preview",
     "resume",
+    "suspects",
     "train",
 ]
 

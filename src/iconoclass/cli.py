@@ -321,6 +321,55 @@ def check(
 
 
 @app.command()
+def curve(
+    data: Data = "digits",
+    points: Annotated[int, typer.Option(help="So many samples, from a tenth to all: 3 to 20.")] = 4,
+    model: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    weights: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="As for train.")] = None,
+    width: Annotated[int | None, typer.Option(help="As for train.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="As for train; default: as each sample asks for.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    seed: Annotated[int | None, typer.Option(help="As for train.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder in which the folder of all runs is made.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Its name; default: DATA-curve.")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Say what more pictures would be worth: train on growing samples of those that there are.
+
+    \b
+    iconoclass curve photos/ --epochs 10
+    """
+    settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS | {"points"}}
+    console = _console()
+    with _Phases(console) as phases:
+        from iconoclass.curve import learning_curve
+        from iconoclass.run import readable
+        from iconoclass.training.progress import Lines, Live
+
+        found = learning_curve(
+            data,
+            points,
+            output=output,
+            name=name,
+            offline=offline,
+            began=_BEGAN,
+            listener=Live(console) if console.is_terminal else Lines(sys.stderr),
+            say=phases.say,
+            tell=phases.tell,
+            progress=phases.fetched,
+            **settings,
+        )
+    if as_json:
+        _print_json({"path": str(found.path), **found.as_json()})
+    else:
+        print(found.table())
+        print(readable(found.path))
+
+
+@app.command()
 def evaluate(run: RunPath, offline: Offline = False, as_json: Json = False) -> None:
     """Judge a run again: metrics, predictions and plots, written into its folder.
 
@@ -336,12 +385,121 @@ def evaluate(run: RunPath, offline: Offline = False, as_json: Json = False) -> N
 
 
 @app.command()
+def report(run: RunPath, offline: Offline = False) -> None:
+    """Write report.html of a run that has been judged: all of it on one page that can be sent by mail.
+
+    \b
+    iconoclass report runs/mnist-resnet
+    """
+    with _Phases(_console()) as phases:
+        phases.say("writing the page")
+        from iconoclass.evaluation import page
+        from iconoclass.evaluation.evaluator import reopen
+        from iconoclass.run import readable
+
+        path = page.save(reopen(run, offline=offline))
+    print(readable(path))
+    _advise(f"open {readable(path)}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two runs or more; the first is the measure.")],
+    output: Annotated[Path, typer.Option(help="Folder for compare.html and compare.json.")] = Path("compare"),
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", metavar="", help="Leave with 7 if one is surely worse than the first.")
+    ] = False,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether a run is better than another on the same test pictures, and which pictures make the difference.
+
+    \b
+    iconoclass compare runs/mnist-mlp runs/mnist-resnet
+    iconoclass compare runs/kept runs/new --fail-if-worse
+    """
+    with _Phases(_console()) as phases:
+        phases.say("comparing")
+        from iconoclass.evaluation.compare import compare as beside
+
+        found = beside(*runs)
+        folder = found.save(output, offline=offline)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print(found.table())
+        print(folder)
+    if fail_if_worse:
+        found.refuse_worse()
+
+
+@app.command()
+def explain(
+    run: RunPath,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs; - reads a list from stdin.")
+    ],
+    output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("explain.png"),
+    offline: Offline = False,
+) -> None:
+    """Show what the network looked at, the training pictures most like it, and what else it might be.
+
+    \b
+    iconoclass explain runs/photos-resnet cat.jpg --output why.png
+    """
+    files = list(_files(paths))
+    with _Phases(_console()) as phases:
+        phases.say("asking about parts of the pictures")
+        from iconoclass.evaluation.explain import explain as why
+
+        found = why(run, files, offline=offline)
+        path = found.save(output)
+    print(found.text())
+    print(path)
+
+
+@app.command()
+def labels(
+    run: RunPath,
+    write: Annotated[Path | None, typer.Option(help="A decisions.csv to write, for train --decisions.")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """List training pictures whose label is likely wrong.
+
+    \b
+    iconoclass labels runs/photos-mobilenetv2
+    iconoclass labels runs/photos-mobilenetv2 --write decisions.csv
+    """
+    with _Phases(_console()) as phases:
+        phases.say("looking at the training pictures")
+        from iconoclass.evaluation import page
+        from iconoclass.evaluation.evaluator import reopen
+        from iconoclass.evaluation.labels import suspects
+        from iconoclass.run import readable
+
+        found = suspects(run, offline=offline, tell=phases.tell)
+        page.save(reopen(found.run, offline=offline))
+        path = found.write(write) if write else None
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print(found.table())
+        print(path or readable(found.run.report_path))
+    if path and not as_json:
+        _advise(f"read {path}, then: iconoclass train {found.run.dataset['source']} --decisions {path}")
+
+
+@app.command()
 def predict(
     run: RunPath,
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs; - reads a list from stdin.")
     ],
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    unknown_rate: Annotated[
+        float, typer.Option(help="Share of good pictures that may be called unknown; 0: none is.")
+    ] = 0.05,
     output_format: Annotated[str, typer.Option("--format", help="table, jsonl or csv.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format jsonl.")] = False,
 ) -> None:
@@ -359,7 +517,7 @@ def predict(
         phases.say("loading the model")
         from iconoclass.prediction.predictor import Predictor, Refusal
 
-        predictor = Predictor.load(run)
+        predictor = Predictor.load(run, unknown_rate=unknown_rate)
         answers = predictor.stream(files)
     refused = []
 
@@ -612,7 +770,7 @@ def _print_judgement(path: Path, as_json: bool) -> None:
         return
     print(summary(run, _quiet()))
     print(readable(path))
-    _advise(f"open {readable(path)}/plots/, or: iconoclass predict {readable(path)} PICTURE")
+    _advise(f"open {readable(path)}/report.html, or: iconoclass predict {readable(path)} PICTURE")
 
 
 def _print_runs(found: list[Listed]) -> None:
@@ -674,10 +832,14 @@ def _as_table(answers: Iterable[Prediction], top_k: int) -> None:
     quiet = _quiet()
     for answer in answers:
         first, *others = answer.top(top_k)
-        width = min(24, max(map(len, answer.probabilities)))
+        width = min(24, max(len("unknown"), *map(len, answer.probabilities)))
         rest = "  ".join(f"{printable(name)} {share:.1%}" for name, share in others)
-        line = f"{printable(first[0]):<{width}}  {first[1]:>6.1%}  {printable(answer.image)}"
-        print(line + (quiet(f"  ({rest})") if rest else ""), flush=True)
+        if answer.unknown:
+            rest = f"{answer.unknown}; nearest: {printable(first[0])} {first[1]:.1%}"
+        named = (
+            f"{'unknown':<{width}}  {'':>6}" if answer.unknown else f"{printable(first[0]):<{width}}  {first[1]:>6.1%}"
+        )
+        print(f"{named}  {printable(answer.image)}" + (quiet(f"  ({rest})") if rest else ""), flush=True)
 
 
 def _as_json_lines(answers: Iterable[Prediction], top_k: int) -> None:
@@ -686,6 +848,7 @@ def _as_json_lines(answers: Iterable[Prediction], top_k: int) -> None:
     for answer in answers:
         top = [{"class_name": name, "probability": share} for name, share in answer.top(top_k)]
         row = {"image": answer.image, "class_name": answer.class_name, "confidence": answer.confidence, "top": top}
+        row["unknown"] = answer.unknown
         print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
@@ -696,9 +859,10 @@ def _as_csv(answers: Iterable[Prediction], top_k: int) -> None:
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     places = [f"{word}_{place}" for place in range(2, top_k + 1) for word in ("class_name", "probability")]
-    writer.writerow(["image", "class_name", "confidence", *places])
+    writer.writerow(["image", "class_name", "confidence", *places, "unknown"])
     for answer in answers:
         cells = [cell for name, share in answer.top(top_k) for cell in (name, f"{share:.7g}")]
+        cells.append(answer.unknown or "")
         writer.writerow([spreadsheet_safe(cell) for cell in (answer.image, *cells)])
         sys.stdout.flush()
 

@@ -106,6 +106,13 @@ class DivergedError(IconoclassError):
     exit_status = 6
 
 
+class WorseError(IconoclassError):
+    """A run is surely worse than the one that it is compared with, and that was asked for as a failure."""
+
+    code = "WORSE"
+    exit_status = 7
+
+
 class Interrupted(IconoclassError):
     """Stopped by Ctrl-C; what there was has been kept."""
 

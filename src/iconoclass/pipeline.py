@@ -64,6 +64,7 @@ def train(
     if weights.are_wanted(asked):
         weights.find(asked, offline=offline, progress=progress)
     say("starting Keras")
+    from iconoclass.evaluation.attention import ASKED
     from iconoclass.evaluation.evaluator import TRAIN_SAMPLE
     from iconoclass.training.learner import prepare
     from iconoclass.training.pace import prepare_within
@@ -75,7 +76,7 @@ def train(
         # Drawing comes last; imported now, the second that it costs is spent before the rest is planned.
         from iconoclass.evaluation import plots  # noqa: F401
 
-        images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE)
+        images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE) + ASKED
         say("measuring this machine")
         learner, chosen = prepare_within(asked, dataset, began, images_at_end, tell)
     else:
@@ -120,7 +121,7 @@ def learn_and_judge(
         stopped = Terminated if learner.stopped_by == signal.SIGTERM else Interrupted
         raise stopped(f"stopped in epoch {learner.at.epoch + 1} of {learner.epochs}", hint=kept)
     say("judging on test, validation and train")
-    report = evaluate(run, dataset=learner.dataset, tell=lambda plot: say(f"drawing {plot}"))
+    report = evaluate(run, dataset=learner.dataset, tell=lambda plot: say(f"drawing {plot}"), by="train")
     seconds = round(earlier_s + time.monotonic() - began, 1)
     summary = {"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)}
     run.finish(summary)

@@ -148,11 +148,6 @@ class Run:
     def write_check(self, findings: Mapping[str, Any]) -> None:
         write_json(self.path / "check.json", findings)
 
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        """What environment.json says: versions, backend, processor, threads at the beginning."""
-        return self._read_json("environment.json")
-
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)
 
@@ -213,6 +208,88 @@ class Run:
 
     def write_predictions(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         self._write_csv(self.predictions_path.name, header, rows)
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """What calibration.json says; nothing where the run was judged before there was one."""
+        return self._read_json("calibration.json") if (self.path / "calibration.json").is_file() else {}
+
+    @property
+    def temperature(self) -> float:
+        """What the logits of model.keras are divided by to give the answers of this run; 1.0 where none was fitted."""
+        return float(self.calibration.get("temperature", 1.0))
+
+    def write_calibration(self, calibration: Mapping[str, Any]) -> None:
+        write_json(self.path / "calibration.json", calibration)
+
+    @property
+    def features_path(self) -> Path:
+        """What the network makes of some training pictures: what a new picture is compared with."""
+        return self.path / "features.npz"
+
+    @property
+    def looks(self) -> list[dict[str, Any]]:
+        """The ledger of looks at the test part: when, and by which verb."""
+        try:
+            text = (self.path / "looks.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def note_look(self, by: str) -> None:
+        """Say in the ledger that the test part was looked at now."""
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        rows = [tuple(look.values()) for look in self.looks]
+        self._write_csv("looks.csv", ("when", "by"), [*rows, (when, by)])
+
+    @property
+    def maps_path(self) -> Path:
+        """What the network looked at in its worst mistakes."""
+        return self.path / "maps.npz"
+
+    @property
+    def suspects(self) -> dict[str, Any]:
+        """What labels.json says of labels that are likely wrong; nothing where nobody has looked."""
+        return self._read_json("labels.json") if (self.path / "labels.json").is_file() else {}
+
+    def write_suspects(self, suspects: Mapping[str, Any]) -> None:
+        write_json(self.path / "labels.json", suspects)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says of the machine and the versions."""
+        return self._read_json("environment.json") if (self.path / "environment.json").is_file() else {}
+
+    @property
+    def findings(self) -> dict[str, Any] | None:
+        """What check.json says of the files; None where the data did not come as files."""
+        return self._read_json("check.json") if (self.path / "check.json").is_file() else None
+
+    @property
+    def report_path(self) -> Path:
+        """report.html: everything about this run on one page."""
+        return self.path / "report.html"
+
+    @property
+    def predictions(self) -> Iterator[list[str]]:
+        """The rows of predictions.csv: split, image, true, predicted, confidence, one probability a class.
+
+        Raises: RunError, if the run has not been judged.
+        """
+        try:
+            file = self.predictions_path.open(encoding="utf-8", newline="")
+        except FileNotFoundError:
+            hint = f"Judge it first: iconoclass evaluate {readable(self.path)}"
+            raise RunError(f"{self.path} has not been judged", hint=hint) from None
+        with file:
+            # Not by name: a class may be called "true".
+            yield from itertools.islice(csv.reader(file), 1, None)
+
+    @property
+    def splits(self) -> Iterator[dict[str, str]]:
+        """The rows of splits.csv: image, class, split, group, sha256."""
+        with (self.path / "splits.csv").open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
 
     def plot_path(self, name: str) -> Path:
         return make_folder(self.path / "plots") / f"{name}.png"

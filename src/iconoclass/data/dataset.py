@@ -58,11 +58,16 @@ class Split:
 
     def sample(self, at_most: int) -> Split:
         """At most so many examples, evenly spread, and the same ones each time."""
-        if len(self) <= at_most:
-            return self
-        return self._only(np.linspace(0, len(self) - 1, at_most).astype(np.int64))
+        return self if len(self) <= at_most else self.only(self.positions_of_sample(at_most))
 
-    def _only(self, positions: npt.NDArray[np.integer[Any]]) -> Split:
+    def positions_of_sample(self, at_most: int) -> npt.NDArray[np.int64]:
+        """Where the examples of `sample` are: int64 (min(n, at_most),)."""
+        if len(self) <= at_most:
+            return np.arange(len(self))
+        return np.linspace(0, len(self) - 1, at_most).astype(np.int64)
+
+    def only(self, positions: npt.NDArray[np.integer[Any]]) -> Split:
+        """The examples at these positions, as a split of their own."""
         return Split(
             self.source,
             self.rows[positions],

@@ -15,6 +15,7 @@ from PIL import Image
 from iconoclass.data.findings import Remark, remarks
 from iconoclass.errors import ImageError
 from iconoclass.images.decode import decode
+from iconoclass.pages import document, figures
 
 SETS = 12  # of each finding that are shown with pictures
 PICTURES = 6  # of one set
@@ -61,20 +62,19 @@ def page(title: str, findings: dict[str, Any], paths: dict[str, Path]) -> str:
         _files(findings),
         _next(findings),
     ]
-    return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(body))
+    return document(title, "\n".join(body), style=_STYLE)
 
 
 def _figures(findings: dict[str, Any], troubles: int) -> str:
-    figures = {
+    counted = {
         "pictures": f"{findings['images']:,}",
         "classes": f"{len(findings['classes']):,}",
         "cannot be read": f"{len(findings['unreadable']):,}",
         "to look at": f"{troubles}",
     }
     if "width" in findings:
-        figures["usual size"] = f"{findings['width'][1]} × {findings['height'][1]}"
-    cells = "".join(f"<div><b>{value}</b><span>{word}</span></div>" for word, value in figures.items())
-    return f"<div class=figures>{cells}</div>"
+        counted["usual size"] = f"{findings['width'][1]} × {findings['height'][1]}"
+    return figures({word: (value, "") for word, value in counted.items()})
 
 
 def _classes(classes: dict[str, int]) -> str:
@@ -93,9 +93,9 @@ def _section(remark: Remark, findings: dict[str, Any], paths: dict[str, Path]) -
     sets = list(_sets(remark.key, findings))
     if not sets:
         return head + advice + _list(remark.examples)
-    figures = "".join(_figure(figure, paths) for figure in sets[:SETS])
+    shown = "".join(_figure(figure, paths) for figure in sets[:SETS])
     more = f"<p class=muted>… and {len(sets) - SETS:,} more in check.json.</p>" if len(sets) > SETS else ""
-    return f"{head}{advice}<div class=sets>{figures}</div>{more}"
+    return f"{head}{advice}<div class=sets>{shown}</div>{more}"
 
 
 def _sets(key: str, findings: dict[str, Any]) -> Iterator[_Figure]:
@@ -193,32 +193,12 @@ _WHAT_TO_DO = """
 """
 
 _STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --raised: #f7f8fa; --ink: #1b1f24; --muted: #5b6472; --line: #e3e6eb;
-  --accent: #2f6fed; --wrong: #b8400e; --bar: #0072b2 }
-@media (prefers-color-scheme: dark) { :root { --paper: #0f1216; --raised: #171b21; --ink: #e7eaee; --muted: #9aa4b2;
-  --line: #2a3038; --accent: #82a8ff; --wrong: #f0925f; --bar: #56b4e9 } }
-body { margin: 0 auto; padding: 40px 24px 64px; max-width: 1080px; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 4px; font-weight: 650; overflow-wrap: anywhere }
-h2 { font-size: 22px; line-height: 1.3; margin: 44px 0 8px; font-weight: 600 }
-p { max-width: 72ch; margin: 0 0 14px }
-.verdict { font-size: 18px; color: var(--muted) }
-.muted { color: var(--muted) }
-.wrong { color: var(--wrong) }
-.figures { display: flex; flex-wrap: wrap; gap: 12px; margin: 24px 0 0 }
-.figures div { background: var(--raised); border-radius: 10px; padding: 14px 20px; min-width: 108px }
-.figures b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums }
-.figures span { color: var(--muted); font-size: 12.5px }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th { text-align: left; font-weight: 400; color: var(--muted); padding: 5px 24px 5px 0; white-space: nowrap }
-td { padding: 5px 0 }
 .bars { width: 100%; max-width: 720px }
 .bars th { color: var(--ink); width: 1%; max-width: 280px; overflow: hidden; text-overflow: ellipsis }
 .bars .number { text-align: right; width: 1%; padding-right: 14px; color: var(--muted) }
-.bars i { display: block; height: 12px; border-radius: 3px; background: var(--bar); min-width: 2px }
+.bars i { display: block; height: 12px; border-radius: 3px; background: var(--training); min-width: 2px }
 .sets { display: flex; flex-wrap: wrap; gap: 14px; align-items: flex-start }
-figure { margin: 0; padding: 12px; background: var(--raised); border-radius: 10px; max-width: 100%;
-  box-sizing: border-box }
+figure { margin: 0; padding: 12px; background: var(--raised); border-radius: 10px; max-width: 100% }
 figure > div { display: flex; flex-wrap: wrap; gap: 12px }
 figure > div > div { width: 112px; font-size: 12.5px; line-height: 1.35 }
 figure span, figure em { display: block; font-style: normal; overflow-wrap: anywhere }
@@ -227,23 +207,5 @@ figcaption { color: var(--muted); font-size: 12.5px; margin-top: 8px }
 img, .gone { width: 112px; height: 112px; object-fit: contain; border-radius: 4px; background: var(--paper) }
 img.small { image-rendering: pixelated }
 .gone { display: grid; place-items: center; color: var(--muted) }
-ul { margin: 0; padding-left: 20px; overflow-wrap: anywhere }
-code, pre { font: 13px/1.5 ui-monospace, monospace; background: var(--raised); border-radius: 6px; padding: 1px 5px }
-pre { padding: 12px 16px; overflow-x: auto }
-@media print { body { padding: 0 } figure { break-inside: avoid } }
-"""
-
-_PAGE = """<!doctype html>
-<html lang=en>
-<head>
-<meta charset=utf-8>
-<meta name=viewport content="width=device-width, initial-scale=1">
-<meta http-equiv=Content-Security-Policy content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+@media print { figure { break-inside: avoid } }
 """

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from iconoclass.evaluation.calibration import Labels, Probabilities, calibration_error
+from iconoclass.evaluation.ranking import auc
 from iconoclass.intervals import NOT_AVAILABLE, Estimate, wilson
-
-Labels = npt.NDArray[np.int32]
-Probabilities = npt.NDArray[np.float32]
 
 # -- one number for all examples -----------------------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ def confusion_matrix(labels: Labels, probabilities: Probabilities) -> npt.NDArra
 
 
 def per_class(labels: Labels, probabilities: Probabilities, class_names: list[str]) -> dict[str, dict[str, Any]]:
-    """Precision, recall with its interval, F1 and number of examples of every class."""
+    """Precision and recall with their intervals, F1, area under the ROC curve and number of examples of every class."""
     matrix = confusion_matrix(labels, probabilities)
     by_class = _by_class(matrix)
     return {
@@ -81,6 +80,7 @@ def per_class(labels: Labels, probabilities: Probabilities, class_names: list[st
             "precision": wilson(int(matrix[index, index]), int(matrix[:, index].sum())).as_json(),
             "recall": wilson(int(matrix[index, index]), int(matrix[index].sum())).as_json(),
             "f1": Estimate(_or_none(by_class["f1"][index])).as_json(),
+            "auc": auc(labels == index, probabilities[:, index]).as_json(),
             "support": int(matrix[index].sum()),
         }
         for index, name in enumerate(class_names)
@@ -121,6 +121,7 @@ METRICS: dict[str, Metric] = {
     "top_3_accuracy": Metric(top_accuracy(3), worst=0, best=1),
     "top_5_accuracy": Metric(top_accuracy(5), worst=0, best=1),
     "loss": Metric(loss, worst=None, best=0),
+    "calibration_error": Metric(calibration_error, worst=1, best=0),
     "precision_macro": Metric(averaged("precision", weighted=False), worst=0, best=1),
     "recall_macro": Metric(averaged("recall", weighted=False), worst=0, best=1),
     "f1_macro": Metric(averaged("f1", weighted=False), worst=0, best=1),

@@ -857,6 +857,27 @@ def augmentations(rows: list[tuple[str, Images]], title: str, subtitle: str) -> 
     return sheet.figure
 
 
+@_on_paper
+def explanations(rows: list[tuple[list[str], Images]], title: str, subtitle: str) -> Figure:
+    """Pictures side by side, a row for each answer, with its lines of text to the left; the first line is the answer.
+
+    rows: (lines, images); images uint8 (images, height, width, 3), the same number and size in each row.
+    """
+    left = 240
+    columns = max(len(images) for _, images in rows)
+    frame = _Frame(rows[0][1], _box(columns, WIDTH - 2 * MARGIN - left))
+    pitch = max(frame.height, 27 * max(len(lines) for lines, _ in rows)) + 2 * GAP
+    sheet = _Sheet(title, subtitle, body=pitch * len(rows), width=_row_width(columns, frame, left))
+    for row, (lines, images) in enumerate(rows):
+        y = sheet.top + row * pitch
+        for at, line in enumerate(lines):
+            size, colour = (BODY, INK) if at == 0 else (SMALL, MUTED)
+            sheet.write(MARGIN, y + 27 * at, _shorten(line, left - 20, size), size=size, colour=colour)
+        for column, pixels in enumerate(images):
+            sheet.picture(MARGIN + left + column * (frame.cell + GAP), y, pixels, frame)
+    return sheet.figure
+
+
 def _tops(top: float, frames: Sequence[_Frame], apart: float) -> Iterator[float]:
     """Where each row begins; the originals stand a little apart from what was made of them."""
     for row, frame in enumerate(frames):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from iconoclass.data.dataset import Dataset, Split
-from iconoclass.evaluation.metrics import score
+from iconoclass.evaluation.metrics import METRICS, score
 from iconoclass.files import printable
+from iconoclass.intervals import wilson
+from iconoclass.prediction.certainty import UNKNOWN_RATE, Certainty
 from iconoclass.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Cases = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+
+Maps = dict[int, npt.NDArray[np.float32]]
 
 OPTIMISTIC = "the test part was used to choose: optimistic"
 
@@ -29,34 +34,47 @@ OPTIMISTIC = "the test part was used to choose: optimistic"
 class Judged:
     """A split and what the model said of it. sampled_from: how many examples the split has, if only some were asked.
 
-    probabilities: float32 (n, classes).
+    probabilities: float32 (n, classes), calibrated; raw: before that; features: float32 (n, features), where known.
     """
 
     split: Split
     probabilities: npt.NDArray[np.float32]
     sampled_from: int | None = None
+    raw: npt.NDArray[np.float32] | None = None
+    features: npt.NDArray[np.float32] | None = None
 
-    @property
+    @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
         return np.asarray(self.probabilities.argmax(-1), np.int64)
 
-    @property
+    @cached_property
     def confidence(self) -> npt.NDArray[np.float32]:
         confidence: npt.NDArray[np.float32] = self.probabilities.max(-1)
         return confidence
 
-    @property
+    @cached_property
     def is_wrong(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.predicted != self.split.labels)
+
+    def worst(self, at_most: int) -> npt.NDArray[np.int64]:
+        """Positions of the mistakes that were most certain, the most certain first."""
+        wrong = np.flatnonzero(self.is_wrong)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:at_most]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The judgement of a run on its splits. judged: by the split's name."""
+    """The judgement of a run on its splits.
+
+    judged: by the split's name; certainty: what was fitted on validation; maps: what was looked at in some test
+    pictures, by position.
+    """
 
     run: Run
     dataset: Dataset
     judged: dict[str, Judged]
+    certainty: Certainty = field(default_factory=Certainty)
+    maps: Maps = field(default_factory=dict)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -64,6 +82,11 @@ class Report:
         metrics: dict[str, Any] = {}
         for name, judged in self.judged.items():
             metrics[name] = score(judged.split.labels, judged.probabilities, self.dataset.class_names)
+            if judged.raw is not None:
+                measured = {word: METRICS[word] for word in ("loss", "calibration_error")}
+                metrics[name]["uncalibrated"] = {
+                    word: metric.score(judged.split.labels, judged.raw).as_json() for word, metric in measured.items()
+                }
             if judged.sampled_from:
                 metrics[name]["sampled_from"] = judged.sampled_from
             if self.run.config.model.views == "mirrored":
@@ -72,9 +95,25 @@ class Report:
                 metrics[name]["note"] = OPTIMISTIC
         return metrics
 
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        """What calibration.json says: the temperature, and from where on a picture is unknown."""
+        least, most = self.certainty.limits(UNKNOWN_RATE)
+        test = self.judged["test"]
+        doubts = self.certainty.doubts(test.probabilities, test.features, UNKNOWN_RATE)
+        limits = {
+            "rate": UNKNOWN_RATE,
+            "confidence_below": least if math.isfinite(least) else None,
+            "distance_above": most if math.isfinite(most) else None,
+            "share_of_test": wilson(sum(doubt is not None for doubt in doubts), len(doubts)).as_json(),
+        }
+        examples = len(self.certainty.confidences)
+        return {"temperature": self.certainty.temperature, "examples": examples, "unknown": limits}
+
     def save(self, tell: Callable[[str], None] | None = None) -> None:
-        """Write metrics.json, predictions.csv and the plots into the run's folder."""
+        """Write metrics.json, calibration.json, predictions.csv and the plots into the run's folder."""
         self.run.write_metrics(self.metrics)
+        self.run.write_calibration(self.calibration)
         self.run.write_predictions(self._header(), self._rows())
         from iconoclass.evaluation import plots
 
@@ -90,11 +129,11 @@ class Report:
         test, names, note = self.judged["test"], self.dataset.class_names, self._note
         matrix = np.array(self.metrics["test"]["confusion_matrix"])
         if self.run.history:
-            yield "curves", plots.curves(self.run.history, self._monitor, self._note_on_curves)
+            yield "curves", plots.curves(self.run.history, self.monitor, self.note_on_curves)
         yield "confusion_matrix", plots.confusion_matrix(matrix, names, normalised=False, note=note)
         yield "confusion_matrix_normalised", plots.confusion_matrix(matrix, names, normalised=True, note=note)
         yield "predictions", self._grid(_spread(len(test.split), 40), "Test pictures and what they were taken for")
-        yield "mistakes", self._grid(_worst(test, 40), "The worst mistakes", "Wrong, and most certain of it.")
+        yield "mistakes", self._grid(test.worst(40), "The worst mistakes", "Wrong, and most certain of it.")
         wrong = np.flatnonzero(test.is_wrong)
         answers = test.split.labels[wrong], test.predicted[wrong], test.confidence[wrong]
         yield "confused_pairs", plots.confused_pairs(lambda at: test.split.take(wrong[at]), *answers, names)
@@ -124,12 +163,12 @@ class Report:
         return OPTIMISTIC if self.dataset.validates_on_test else ""
 
     @property
-    def _monitor(self) -> str:
+    def monitor(self) -> str:
         monitor = self.run.config.training.monitor
         return "val_accuracy" if monitor == "auto" else f"val_{monitor}"
 
     @property
-    def _note_on_curves(self) -> str:
+    def note_on_curves(self) -> str:
         """Why the training curves are not those of the kept weights on plain pictures, where they are not."""
         config = self.run.config
         is_mixed = config.augment.mixup or config.augment.cutmix
@@ -179,11 +218,6 @@ def _spread(count: int, at_most: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, at_most)).astype(np.int64))
 
 
-def _worst(judged: Judged, at_most: int) -> npt.NDArray[np.int64]:
-    wrong = np.flatnonzero(judged.is_wrong)
-    return wrong[np.argsort(-judged.confidence[wrong], kind="stable")][:at_most]
-
-
 def _few_of_each(split: Split, classes: int, of_each: int) -> npt.NDArray[np.int64]:
     return np.concatenate([np.flatnonzero(split.labels == label)[:of_each] for label in range(classes)])
 
@@ -200,6 +234,7 @@ _ROWS = {
     "top_5_accuracy": "top 5 accuracy",
     "f1_macro": "F1, macro",
     "loss": "loss",
+    "calibration_error": "confidence off by",
 }
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError
+from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError, UsageError
 from iconoclass.images.prepare import prepare
-from iconoclass.prediction.runtimes import Runtime, open_model
+from iconoclass.prediction.certainty import UNKNOWN_RATE, Certainty, temper
+from iconoclass.prediction.runtimes import Runtime, SeesFeatures, open_model
 from iconoclass.run import Run
 
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -29,13 +30,15 @@ BATCH_PIXELS = 256 * 96 * 96  # of larger images fewer
 class Prediction:
     """What one image is. image: its path, or its place among those that were asked about.
 
-    confidence: the probability of class_name; probabilities: one for every class name, in index order.
+    confidence: the probability of class_name; probabilities: one for every class name, in index order. unknown: why the
+    image is probably none of the classes, if it is; class_name is then the one that it is most like.
     """
 
     image: str
     class_name: str
     confidence: float
     probabilities: dict[str, float]
+    unknown: str | None = None
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable classes, the most probable first."""
@@ -54,23 +57,36 @@ class Predictor:
     """A trained model with all that it needs to be asked: size, colour, resize rule and class names."""
 
     def __init__(
-        self, runtime: Runtime, class_names: list[str], image_shape: tuple[int, int, int], resize_rule: str
+        self,
+        runtime: Runtime,
+        class_names: list[str],
+        image_shape: tuple[int, int, int],
+        resize_rule: str,
+        certainty: Certainty | None = None,
+        unknown_rate: float = UNKNOWN_RATE,
     ) -> None:
         self._runtime = runtime
         self.class_names = class_names
         self.image_shape = image_shape
         self.resize_rule = resize_rule
+        self.certainty = certainty or Certainty()
+        self.unknown_rate = unknown_rate
 
     @classmethod
-    def load(cls, path: Path | str) -> Predictor:
+    def load(cls, path: Path | str, *, unknown_rate: float = UNKNOWN_RATE) -> Predictor:
         """The predictor of a run's folder.
 
-        Raises: RunError, if it is no run or has no model; IntegrityError, if the model cannot be loaded.
+        unknown_rate: share of the pictures of the classes that may be called unknown, 0 to 0.5; 0 calls none so.
+        Raises: RunError, if it is no run or has no model; IntegrityError, if the model cannot be loaded; UsageError, if
+        the rate is out of range.
         """
+        if not 0 <= unknown_rate <= 0.5:
+            raise UsageError(f"unknown_rate must be 0 to 0.5. Received: unknown_rate={unknown_rate}")
         run = Run.open(path)
         height, width = run.dataset["image_size"]
         shape = (height, width, run.dataset["channels"])
-        predictor = cls(open_model(run.model_path), run.class_names, shape, run.dataset["resize"])
+        known = Certainty.read(run)
+        predictor = cls(open_model(run.model_path), run.class_names, shape, run.dataset["resize"], known, unknown_rate)
         predictor._try(run.model_path)
         return predictor
 
@@ -90,23 +106,41 @@ class Predictor:
             raise IntegrityError(f"{path} answers NaN", hint="Its weights are damaged: train again.")
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probability that each image is of each class.
+        """Probability that each image is of each class, calibrated.
 
         pixels: uint8 (batch, height, width, channels) of just the model's size, in [0, 255].
         Returns: float32 (batch, classes); rows sum to 1.
         Raises: ImageShapeError, if shape or dtype is another than the run was trained on.
         """
+        parts = [self._runtime(some) for some in self._batches(pixels)]
+        return temper(np.concatenate([self._no_answers, *parts]), self.certainty.temperature)
+
+    def look(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """The network's own probabilities, before calibration, and its features: float32 (batch, features), or None
+        where the runtime does not say them.
+
+        pixels, Raises: as for `probabilities`.
+        """
+        if not isinstance(self._runtime, SeesFeatures):
+            return np.concatenate([self._no_answers, *map(self._runtime, self._batches(pixels))]), None
+        looks = [self._runtime.look(some) for some in self._batches(pixels)]
+        features = np.concatenate([seen for _, seen in looks]) if looks else np.empty((0, 0), np.float32)
+        return np.concatenate([self._no_answers, *(answers for answers, _ in looks)]), features
+
+    @property
+    def _no_answers(self) -> npt.NDArray[np.float32]:
+        return np.empty((0, len(self.class_names)), np.float32)
+
+    def _batches(self, pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != self.image_shape:
             raise ImageShapeError(
                 f"pixels must be uint8 (batch, {', '.join(map(str, self.image_shape))}). "
                 f"Received: {pixels.dtype} {pixels.shape}",
                 hint="predict() takes images of any size.",
             )
-        if not len(pixels):
-            return np.empty((0, len(self.class_names)), np.float32)
         height, width, _ = self.image_shape
         batch = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
-        return np.concatenate([self._runtime(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
+        return (pixels[at : at + batch] for at in range(0, len(pixels), batch))
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """What each image is, in the order given.
@@ -139,14 +173,21 @@ class Predictor:
 
     def _answers(self, waiting: list[tuple[str, npt.NDArray[np.uint8] | ImageError]]) -> Iterator[Prediction | Refusal]:
         readable = [pixels for _, pixels in waiting if not isinstance(pixels, ImageError)]
-        rows = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
+        answers = iter(self._rows(np.stack(readable)) if readable else [])
         for name, pixels in waiting:
             if isinstance(pixels, ImageError):
                 yield Refusal(name, pixels)
             else:
-                row = dict(zip(self.class_names, next(rows), strict=True))
+                shares, doubt = next(answers)
+                row = dict(zip(self.class_names, shares, strict=True))
                 best = max(row, key=lambda class_name: row[class_name])
-                yield Prediction(name, best, row[best], row)
+                yield Prediction(name, best, row[best], row, doubt)
+
+    def _rows(self, pixels: npt.NDArray[np.uint8]) -> Iterator[tuple[list[float], str | None]]:
+        """Of each image its probabilities, and why it is unknown, if it is."""
+        raw, features = self.look(pixels)
+        found = temper(raw, self.certainty.temperature)
+        yield from zip(found.tolist(), self.certainty.doubts(found, features, self.unknown_rate), strict=True)
 
     def _prepared(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         """uint8 of the model's shape, by the same decoding and resizing as in training."""

@@ -27,7 +27,7 @@ MOST_EPOCHS = 200
 MOST_TUNING_EPOCHS = 20  # of a pretrained network, which has less to learn
 # What comes after the last step beside the asking: files, tables, drawings. Seconds on a 2-core AMD EPYC; scaled by how
 # fast this machine runs Python.
-FINISH_S, ROW_S, PYTHON_S = 4.0, 25e-6, 0.0125
+FINISH_S, ROW_S, PYTHON_S = 5.5, 25e-6, 0.0125
 # For a backbone: opening the kept model; compiling a step; fitting the head, for an example, feature and class.
 REOPEN_S, COMPILE_S, HEAD_S = 4.0, 8.0, 2e-7
 

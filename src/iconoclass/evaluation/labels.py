@@ -1,0 +1,206 @@
+"""suspects(): training pictures whose label is likely wrong, judged by models that have not seen them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from iconoclass.data.dataset import Dataset, Split, open_dataset
+from iconoclass.data.decisions import Decision, write_decisions
+from iconoclass.data.split import keys_of
+from iconoclass.errors import DataError
+from iconoclass.evaluation.evaluator import refuse_other_pictures
+from iconoclass.files import printable
+from iconoclass.prediction.predictor import BATCH, Predictor
+from iconoclass.run import Run
+
+FOLDS = 5
+# Of the regression, on features of one common scale, the weakest regularisation last; with MANY pictures it is idle.
+STRENGTHS = (0.0003, 0.003, 0.03, 0.3)
+MANY = 5_000
+
+Labels = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.floating[Any]]
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A training picture whose label is likely wrong. label, other: given, and what it seems to be; shares of both."""
+
+    at: int
+    image: str
+    label: str
+    other: str
+    label_share: float
+    other_share: float
+
+    @property
+    def margin(self) -> float:
+        return self.other_share - self.label_share
+
+
+def confident_mislabels(labels: Labels, probabilities: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which examples are likely of another class, the surest first, and of which: int64 (suspects,) each.
+
+    probabilities: float (n, classes), of models that have not seen the example. A class is believed of an example where
+    its probability is at least the mean that it has on examples labelled so; of those believed, the likeliest counts.
+    Source: Northcutt, Jiang and Chuang, Confident learning, JAIR 2021: the off-diagonal of the confident joint, ranked
+    by the margin over the given class.
+    """
+    classes = probabilities.shape[1]
+    counts = np.bincount(labels, minlength=classes)
+    own = probabilities[np.arange(len(labels)), labels]
+    usual = np.bincount(labels, weights=own, minlength=classes) / np.maximum(counts, 1)
+    usual[counts == 0] = np.inf
+    believed = np.where(probabilities >= usual, probabilities, -1.0)
+    other = believed.argmax(axis=1)
+    found = np.flatnonzero((believed.max(axis=1) >= 0) & (other != labels))
+    margin = probabilities[found, other[found]] - own[found]
+    order = np.argsort(-margin, kind="stable")
+    return found[order], other[found[order]].astype(np.int64)
+
+
+def out_of_sample(features: Floats, split: Split, classes: int, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Probabilities of each example by a logistic regression on the features of the other folds: float64 (n, classes).
+
+    Of the strengths of regularisation the one whose loss on the folds is lowest. What belongs together is in one fold.
+    """
+    scaled = features - features.mean(axis=0)
+    scaled = scaled / (scaled.std() or 1.0)
+    folds = _folds(split, seed)
+    tried = STRENGTHS if len(split) <= MANY else STRENGTHS[-1:]
+    found = [_by_folds(scaled, split.labels, folds, classes, strength) for strength in tried]
+    own = [shares[np.arange(len(split)), split.labels] for shares in found]
+    return found[int(np.argmin([-np.log(np.maximum(shares, 1e-7)).mean() for shares in own]))]
+
+
+def _by_folds(
+    features: Floats, labels: Labels, folds: list[tuple[Positions, Positions]], classes: int, strength: float
+) -> npt.NDArray[np.float64]:
+    """The share of a class that a fold has not seen is 0."""
+    from sklearn.linear_model import LogisticRegression
+
+    found = np.zeros((len(labels), classes))
+    for learned, held in folds:
+        regression = LogisticRegression(C=strength, max_iter=200)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # after 200 steps it is near enough
+            regression.fit(features[learned], labels[learned])
+        found[np.ix_(held, regression.classes_)] = regression.predict_proba(features[held])
+    return found
+
+
+def _folds(split: Split, seed: int) -> list[tuple[Positions, Positions]]:
+    """(learned from, held out) positions of each fold."""
+    from sklearn.model_selection import GroupKFold, StratifiedKFold
+
+    least = int(np.bincount(split.labels)[np.unique(split.labels)].min())
+    if least < 2:
+        raise DataError("a class has one training picture: no other can say whether its label is right")
+    groups = np.unique(np.array(list(keys_of(split.groups, split.sha256))), return_inverse=True)[1]
+    if groups.max() + 1 == len(split):
+        folds = StratifiedKFold(min(FOLDS, least), shuffle=True, random_state=seed)
+        return list(folds.split(split.labels, split.labels))
+    return list(GroupKFold(min(FOLDS, int(groups.max()) + 1)).split(groups, groups, groups))
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """What was found in the training part of a run, the surest first. examples: how many were looked at."""
+
+    run: Run
+    examples: int
+    found: list[Suspect]
+
+    def table(self, most: int = 30) -> str:
+        """What was found, as plain text."""
+        share = len(self.found) / max(1, self.examples)
+        lines = [f"{len(self.found):,} of {self.examples:,} training labels are likely wrong ({share:.1%})", ""]
+        lines += [
+            f"{printable(one.image)}: {printable(one.label)} {one.label_share:.0%}, "
+            f"rather {printable(one.other)} {one.other_share:.0%}"
+            for one in self.found[:most]
+        ]
+        return "\n".join([*lines, *([f"... and {len(self.found) - most:,} more"] if len(self.found) > most else [])])
+
+    def as_json(self) -> dict[str, Any]:
+        rows = [
+            {key: value for key, value in vars(one).items() if key != "at"} | {"position": one.at} for one in self.found
+        ]
+        return {"examples": self.examples, "suspects": rows}
+
+    def decisions(self) -> list[Decision]:
+        """Relabel, where the other class is more likely than not; else exclude."""
+        return [
+            Decision(
+                one.image,
+                "relabel" if one.other_share >= 0.5 else "exclude",
+                one.other if one.other_share >= 0.5 else "",
+                f"{one.label} {one.label_share:.0%}, rather {one.other} {one.other_share:.0%}, "
+                "by models that have not seen it",
+            )
+            for one in self.found
+        ]
+
+    def write(self, path: Path | str) -> Path:
+        """Write a decisions.csv, for `train --decisions`. The pictures stay as they are.
+
+        Raises: DataError, where the data did not come as files, of which single ones could be decided on.
+        """
+        if self.run.findings is None:
+            raise DataError(f"{self.run.dataset['source']} comes as arrays: there are no files to decide on")
+        write_decisions(Path(path), self.decisions())
+        return Path(path)
+
+
+def suspects(
+    run: Run | Path | str,
+    *,
+    dataset: Dataset | None = None,
+    offline: bool = False,
+    tell: Callable[[str, int, int], None] | None = None,
+) -> Suspects:
+    """Training pictures of a run whose label is likely wrong; kept with the run, for its report.
+
+    The features are those of the run's network, which has learned from these labels; what judges a picture on them has
+    not. A network that knows its training pictures by heart hides its wrong labels: a pretrained backbone, or few
+    epochs, show them best.
+    Raises: DataError, if the pictures are no longer those of the run.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    predictor = Predictor.load(run.path)
+    dataset = dataset or open_dataset(run.config.data, offline=offline)
+    refuse_other_pictures(run, dataset)
+    train, names = dataset.train, dataset.class_names
+    shares = out_of_sample(_features(predictor, train, tell), train, len(names))
+    found = [
+        Suspect(
+            int(at),
+            train.names[at],
+            names[train.labels[at]],
+            names[other],
+            float(shares[at, train.labels[at]]),
+            float(shares[at, other]),
+        )
+        for at, other in zip(*confident_mislabels(train.labels, shares), strict=True)
+    ]
+    answer = Suspects(run, len(train), found)
+    run.write_suspects(answer.as_json())
+    return answer
+
+
+def _features(predictor: Predictor, split: Split, tell: Callable[[str, int, int], None] | None) -> Floats:
+    parts = []
+    for at in range(0, len(split), BATCH):
+        raw, features = predictor.look(split.take(np.arange(at, min(at + BATCH, len(split)))))
+        parts.append(raw if features is None else features)
+        if tell:
+            tell("Looking at", min(at + BATCH, len(split)), len(split))
+    return np.concatenate(parts)

@@ -1,0 +1,88 @@
+"""Planted wrong labels are found, and what is found can be given to train."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iconoclass as ic
+from iconoclass.errors import DataError
+from iconoclass.evaluation.labels import confident_mislabels, out_of_sample, suspects
+from iconoclass.run import Run
+
+
+def test_the_surest_mislabel_comes_first_and_doubtful_ones_are_left_alone() -> None:
+    """Class 0 is usually given 0.9, class 1 usually 0.8."""
+    probabilities = np.array([[0.9, 0.1], [0.95, 0.05], [0.85, 0.15], [0.2, 0.8], [0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
+    labels = np.array([0, 0, 0, 1, 1, 1, 0], np.int32)
+    found, other = confident_mislabels(labels, probabilities)
+    assert found.tolist() == [5, 6]
+    assert other.tolist() == [0, 1]
+    found, _ = confident_mislabels(np.array([0, 0, 1], np.int32), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]))
+    assert not len(found)
+
+
+def test_each_example_is_judged_by_a_model_that_has_not_seen_it() -> None:
+    """On features that say nothing, whoever had seen the labels would know some of them by heart."""
+    train = ic.load_dataset("digits").train.sample(400)
+    noise = np.random.default_rng(0).normal(size=(400, 100))
+    shares = out_of_sample(noise, train, 10)
+    assert shares.sum(axis=1) == pytest.approx(1)
+    assert (shares.argmax(axis=1) == train.labels).mean() < 0.2
+
+
+@pytest.fixture(scope="session")
+def mislabelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, set[str], Path]:
+    """600 digits as files, one in twenty in a wrong folder; a run on them, and the names of those."""
+    folder = tmp_path_factory.mktemp("mislabelled")
+    data, random, wrong = ic.load_dataset("digits"), np.random.default_rng(1), set()
+    for at, (pixels, label) in enumerate(zip(data.train.pixels[:600], data.train.labels[:600].tolist(), strict=True)):
+        named = label
+        if random.random() < 0.05:
+            named = int((label + random.integers(1, 10)) % 10)
+            wrong.add(f"{named}/{at}.png")
+        (folder / "photos" / str(named)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[..., 0]).save(folder / "photos" / str(named) / f"{at}.png")
+    run = ic.train(folder / "photos", model="resnet", width=8, epochs=4, output=folder)
+    return run, wrong, folder
+
+
+def test_most_planted_wrong_labels_are_found_and_most_that_is_found_is_wrong(
+    mislabelled: tuple[Run, set[str], Path],
+) -> None:
+    run, wrong, folder = mislabelled
+    data = ic.load_dataset(folder / "photos")
+    there = wrong & set(data.train.names)
+    suspected = suspects(run).found
+    found = [one.image for one in suspected]
+    assert len(there & set(found)) >= 0.7 * len(there), "with 480 pictures and four epochs"
+    assert len(there & set(found)) >= 0.5 * len(found)
+    assert [one.margin for one in suspected] == sorted((one.margin for one in suspected), reverse=True)
+    assert run.suspects["examples"] == len(data.train)
+
+
+def test_what_is_found_can_be_given_to_train_and_leaves_the_files_alone(
+    mislabelled: tuple[Run, set[str], Path], tmp_path: Path
+) -> None:
+    run, _, folder = mislabelled
+    before = {path: path.read_bytes() for path in (folder / "photos").rglob("*.png")}
+    found = suspects(run)
+    path = found.write(tmp_path / "decisions.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [one.image for one in found.found]
+    assert {row["decision"] for row in rows} <= {"relabel", "exclude"}
+    moved = {row["image"]: row["class_name"] for row in rows if row["decision"] == "relabel"}
+    data = ic.load_dataset(folder / "photos", decisions=str(path))
+    said = {entry["image"]: entry["to"] for entry in data.findings["relabelled"]}
+    assert said == moved
+    assert {path: path.read_bytes() for path in (folder / "photos").rglob("*.png")} == before
+
+
+def test_of_arrays_no_file_can_be_decided_on(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="comes as arrays"):
+        suspects(run).write(tmp_path / "decisions.csv")
