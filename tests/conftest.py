@@ -54,3 +54,13 @@ def photos(tmp_path: Path) -> Path:
             suffix = "jpg" if at % 2 else "png"
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{at:02d}.{suffix}")
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def exported(run, tmp_path_factory: pytest.TempPathFactory):
+    """That run in every format, proven, made once for all tests that only read it: format -> Export."""
+    import iconoclass as ic
+    from iconoclass.exports.catalog import EXPORTERS
+
+    made = ic.export(run, *EXPORTERS, output=tmp_path_factory.mktemp("exports"))
+    return dict(zip(EXPORTERS, made, strict=True))

@@ -25,6 +25,7 @@ from PIL import Image
 
 from iconoclass import cli
 from iconoclass.data.catalog import DATASETS
+from iconoclass.exports.delivery import Export
 from iconoclass.models.catalog import MODELS
 from iconoclass.run import Run
 
@@ -317,6 +318,44 @@ def test_the_version_is_told(ask: Ask) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", ask("--version")[1])
 
 
+# -- files that leave ----------------------------------------------------------------------------------------------
+
+
+def test_export_prints_what_was_proven_and_where_it_is(ask: Ask, run: Run, tmp_path: Path) -> None:
+    status, out, err = ask("export", run.path, "--format", "onnx", "--output", tmp_path)
+    assert status == 0
+    assert "pictures have the same answer" in out
+    assert out.splitlines()[-1] == str(tmp_path / "onnx" / "model.onnx")
+    assert "proof.html" in err
+    [made] = json.loads(ask("export", run.path, "--format", "onnx", "--output", tmp_path, "--json")[1])
+    assert made["proof"]["holds"]
+
+
+def test_an_exported_file_is_asked_judged_and_verified_as_a_run_is(
+    ask: Ask, run: Run, exported: dict[str, Export], pictures: Path
+) -> None:
+    for name in ("onnx", "litert"):
+        file = exported[name].path
+        of_run, of_file = (
+            [json.loads(line) for line in ask("predict", path, pictures, "--json")[1].splitlines()]
+            for path in (run.path, file)
+        )
+        assert [answer["class_name"] for answer in of_file] == [answer["class_name"] for answer in of_run]
+        assert "examples" in ask("evaluate", file, "--data", "digits")[1]
+        assert ask("evaluate", file)[0] == 2
+        assert "4 golden pictures are answered as when it was made" in ask("verify", file)[1]
+        assert json.loads(ask("verify", file, "--json")[1])["golden"] == 4
+
+
+def test_a_damaged_export_is_exit_status_5(ask: Ask, exported: dict[str, Export], pictures: Path) -> None:
+    """M1."""
+    damaged = pictures / "model.onnx"
+    damaged.write_bytes(exported["onnx"].path.read_bytes()[:-9])
+    status, out, err = ask("predict", damaged, pictures / "a.png")
+    assert (status, out) == (5, "")
+    assert "error[MODEL_HASH]" in err
+
+
 # -- mistakes ------------------------------------------------------------------------------------------------------
 
 MISTAKES = [
@@ -371,6 +410,10 @@ MISTAKES = [
     ("preview --images 17", 2, "--images"),
     ("preview --flip 2", 2, "flip=2"),
     ("models extra", 2, "extra"),
+    ("export nowhere", 2, "--format"),
+    ("export nowhere --format onnx", 3, "there is no run nowhere"),
+    ("verify nowhere.onnx", 2, "no exported model"),
+    ("import nowhere.keras", 3, "there is no file nowhere.keras"),
 ]
 
 

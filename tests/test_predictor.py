@@ -236,7 +236,10 @@ def test_a_damaged_model_is_refused(damage: object, copied: Run) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "classes", "complaint"),
-    [((8, 8, 1), 9, "answers for 9 classes, where the run has 10"), ((9, 9, 3), 10, "does not take images of")],
+    [
+        ((8, 8, 1), 9, "answers for 9 classes, where there are 10 class names"),
+        ((9, 9, 3), 10, "does not take images of"),
+    ],
 )
 def test_a_model_of_another_run_is_refused(
     shape: tuple[int, int, int], classes: int, complaint: str, copied: Run
@@ -252,7 +255,7 @@ def test_a_model_whose_weights_are_no_numbers_is_refused(copied: Run) -> None:
     model = build("mlp", (8, 8, 1), 10)
     model.set_weights([weight * np.nan for weight in model.get_weights()])
     model.save(copied.model_path)
-    with pytest.raises(IntegrityError, match="answers NaN"):
+    with pytest.raises(IntegrityError, match="holds NaN or infinity"):
         ic.Predictor.load(copied.path)
 
 

@@ -7,6 +7,7 @@ run = ic.train(data, model="resnet")
 ic.resume(run)  # killed on the way? It goes on, to the same model
 report = ic.evaluate(run)  # report.show() in a notebook
 ic.Predictor.load(run.path).predict(["a.jpg", "b.jpg"])
+ic.export(run, "onnx")  # and every other format: asked about the test pictures before it is there
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from iconoclass.evaluation.compare import Comparison, compare
     from iconoclass.evaluation.evaluator import evaluate
     from iconoclass.evaluation.explain import explain
+    from iconoclass.evaluation.files import evaluate_file
     from iconoclass.evaluation.labels import suspects
     from iconoclass.evaluation.report import Report
+    from iconoclass.exports.delivery import Export, Verified, export, verify
+    from iconoclass.exports.foreign import import_model
     from iconoclass.folds import Folds, cross_validate
     from iconoclass.pipeline import preview, train
     from iconoclass.prediction.predictor import Prediction, Predictor
@@ -38,6 +42,7 @@ _PUBLIC = {
     "Config": "iconoclass.config",
     "Curve": "iconoclass.curve",
     "Dataset": "iconoclass.data.dataset",
+    "Export": "iconoclass.exports.delivery",
     "Folds": "iconoclass.folds",
     "IconoclassError": "iconoclass.errors",
     "Inspection": "iconoclass.data.inspection",
@@ -46,17 +51,22 @@ _PUBLIC = {
     "Report": "iconoclass.evaluation.report",
     "Run": "iconoclass.run",
     "Split": "iconoclass.data.dataset",
+    "Verified": "iconoclass.exports.delivery",
     "check": "iconoclass.data.inspection",
     "compare": "iconoclass.evaluation.compare",
     "cross_validate": "iconoclass.folds",
     "evaluate": "iconoclass.evaluation.evaluator",
     "explain": "iconoclass.evaluation.explain",
     "learning_curve": "iconoclass.curve",
+    "evaluate_file": "iconoclass.evaluation.files",
+    "export": "iconoclass.exports.delivery",
+    "import_model": "iconoclass.exports.foreign",
     "load_dataset": "iconoclass.data.dataset",
     "preview": "iconoclass.pipeline",
     "resume": "iconoclass.resuming",
     "suspects": "iconoclass.evaluation.labels",
     "train": "iconoclass.pipeline",
+    "verify": "iconoclass.exports.delivery",
 }
 
 __all__ = [
@@ -64,6 +74,7 @@ __all__ = [
     "Config",
     "Curve",
     "Dataset",
+    "Export",
     "Folds",
     "IconoclassError",
     "Inspection",
@@ -72,17 +83,22 @@ __all__ = [
     "Report",
     "Run",
     "Split",
+    "Verified",
     "check",
     "compare",
     "cross_validate",
     "evaluate",
+    "evaluate_file",
     "explain",
+    "export",
+    "import_model",
     "learning_curve",
     "load_dataset",
     "preview",
     "resume",
     "suspects",
     "train",
+    "verify",
 ]
 
 

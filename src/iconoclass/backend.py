@@ -12,41 +12,18 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from iconoclass.errors import EnvironmentFault
+from iconoclass.process import silence, usable_cores
 
 BACKENDS = {
     "tensorflow": "tensorflow",
     "jax": "jax",
     "torch": "torch==2.* (the CPU build is enough)",
 }
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Hold back what native libraries write to file descriptor 2 at import; show it after all if the import fails.
-
-    TF_CPP_MIN_LOG_LEVEL does not reach messages that are logged before TensorFlow has read it.
-    """
-    try:
-        stderr = os.dup(2)
-    except OSError:  # a process without stderr has nothing to hold back
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 @contextlib.contextmanager
@@ -79,23 +56,13 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.freeze()
 
 
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many cores this process may keep busy: in a container often fewer than the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return cores
-
-
 def _import_backend() -> str:
     name = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if name not in BACKENDS:
         hint = f"Allowed: {', '.join(BACKENDS)}."
         raise EnvironmentFault(f"KERAS_BACKEND={name} is no backend that Iconoclass trains with", hint=hint)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    quiet = contextlib.nullcontext() if "keras" in sys.modules else _silence()
+    quiet = contextlib.nullcontext() if "keras" in sys.modules else silence()
     try:
         # In our own program nobody asks for Keras's scikit-learn wrappers, and they are a fifth of the start-up.
         hurry = _without("sklearn") if "iconoclass.cli" in sys.modules else contextlib.nullcontext()
@@ -128,7 +95,19 @@ BACKEND = _import_backend()
 
 import keras  # noqa: E402 - after the backend has been chosen and the noise turned off
 
-__all__ = ["BACKEND", "keras", "make_deterministic", "processor_has_bfloat16", "usable_cores"]
+__all__ = ["BACKEND", "import_tensorflow", "keras", "make_deterministic", "processor_has_bfloat16", "usable_cores"]
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, whichever backend trains.
+
+    Raises: EnvironmentFault, if it is not installed.
+    """
+    try:
+        with contextlib.nullcontext() if "tensorflow" in sys.modules else silence():
+            return importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise EnvironmentFault(f"TensorFlow cannot be imported: {error}", hint="pip install tensorflow") from error
 
 
 def make_deterministic(seed: int) -> None:

@@ -50,6 +50,7 @@ Data = Annotated[
     str, typer.Argument(help="digits, mnist, fashion_mnist, cifar10, cifar100; or a folder, CSV, .npz, archive.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as `train` prints it.")]
+ModelPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or an exported model file.")]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never open a connection.")]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for machines.")]
 
@@ -370,18 +371,44 @@ def curve(
 
 
 @app.command()
-def evaluate(run: RunPath, offline: Offline = False, as_json: Json = False) -> None:
-    """Judge a run again: metrics, predictions and plots, written into its folder.
+def evaluate(
+    run: ModelPath,
+    data: Annotated[str | None, typer.Option(help="Labelled pictures; an exported file needs them.")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a run again: metrics, predictions and plots, written into its folder. Or an exported file, on pictures.
 
     \b
     iconoclass evaluate runs/mnist-resnet
+    iconoclass evaluate model.tflite --data photos/
     """
+    from iconoclass.prediction.predictor import model_file
+
+    if data is not None:
+        _evaluate_file(run, data, offline, as_json)
+        return
+    if model_file(run):
+        raise UsageError(f"{run} knows no pictures to be judged on", hint="Give labelled ones: --data DIR")
     with _Phases(_console()) as phases:
         phases.say("judging on test, validation and train")
         from iconoclass.evaluation.evaluator import evaluate as judge
 
         report = judge(run, offline=offline, tell=lambda plot: phases.say(f"drawing {plot}"))
     _print_judgement(report.run.path, as_json)
+
+
+def _evaluate_file(path: Path, data: str, offline: bool, as_json: bool) -> None:
+    with _Phases(_console()) as phases:
+        phases.say("judging")
+        from iconoclass.evaluation.files import evaluate_file
+        from iconoclass.evaluation.report import table
+
+        metrics = evaluate_file(path, data, offline=offline)
+    if as_json:
+        _print_json({"model": str(path), **metrics})
+    else:
+        print(table(metrics, _quiet()))
 
 
 @app.command()
@@ -491,8 +518,107 @@ def labels(
 
 
 @app.command()
-def predict(
+def export(
     run: RunPath,
+    formats: Annotated[
+        list[str], typer.Option("--format", help="keras, h5, saved_model, onnx or litert; may be given again.")
+    ],
+    quantize: Annotated[str | None, typer.Option(help="int8 or float16; for onnx and litert.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for a folder a format: RUN/exports.")] = None,
+    max_loss: Annotated[str, typer.Option(help="Accuracy that int8 and float16 may cost: 1%.")] = "1%",
+    data: Annotated[str | None, typer.Option(help="Other labelled pictures to prove it on.")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Write files for other programs, each asked about the test pictures before it is there.
+
+    \b
+    iconoclass export runs/mnist-resnet --format onnx --format litert
+    iconoclass export runs/photos-mobilenetv2 --format litert --quantize int8 --output app/models
+    """
+    with _Phases(_console()) as phases:
+        phases.say("starting Keras")
+        from iconoclass.exports.delivery import export as deliver
+
+        made = deliver(
+            run,
+            *formats,
+            quantize=quantize,
+            output=output,
+            max_loss=max_loss,
+            data=data,
+            offline=offline,
+            say=phases.say,
+        )
+    if as_json:
+        _print_json([one.as_json() for one in made])
+        return
+    from iconoclass.run import readable
+
+    for one in made:
+        print(one.proof.verdict)
+        for note in one.proof.notes:
+            print(_quiet()(f"  {note}"))
+        print(readable(one.path))
+    _advise(f"open {readable(made[-1].folder)}/proof.html, or: iconoclass predict {readable(made[-1].path)} PICTURE")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An exported model, or the folder it is in.")],
+    data: Annotated[str | None, typer.Option(help="Labelled pictures to ask about.")] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Ask an exported file again: about its golden pictures, and about those of its proof.
+
+    \b
+    iconoclass verify runs/mnist-resnet/exports/onnx
+    iconoclass verify model.onnx --data photos/
+    """
+    with _Phases(_console()) as phases:
+        phases.say("asking the model")
+        from iconoclass.exports.delivery import verify as ask_again
+
+        found = ask_again(file, data=data, offline=offline)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print(found.text)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .keras or .h5 file of another program.")],
+    labels: Annotated[Path | None, typer.Option(help="Class names, a line each; default: labels.txt.")] = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="What it takes: 0-255, 0-1 or -1-1; default: as found in it.")
+    ] = None,
+    resize: Annotated[str, typer.Option(help="How pictures are sized: crop, pad or squash.")] = "crop",
+    output: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The run's name; default: the file's.")] = None,
+) -> None:
+    """Make a run of a network from elsewhere: looked into first, then opened in a process that can do little.
+
+    \b
+    iconoclass import keras_model.h5 --labels labels.txt
+    iconoclass import flowers.keras --labels names.txt --scaling 0-1
+    """
+    with _Phases(_console()) as phases:
+        phases.say("opening it apart")
+        from iconoclass.exports.foreign import import_model
+        from iconoclass.run import readable
+
+        run, notes = import_model(file, labels=labels, scaling=scaling, resize=resize, output=output, name=name)
+    for note in notes:
+        print(note)
+    print(readable(run.path))
+    _advise(f"iconoclass evaluate {readable(run.path)} --data DIR")
+
+
+@app.command()
+def predict(
+    run: ModelPath,
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs; - reads a list from stdin.")
     ],
@@ -507,6 +633,7 @@ def predict(
 
     \b
     iconoclass predict runs/photos-resnet cat.jpg more/ "*.png"
+    iconoclass predict model.onnx more/ --json
     find . -name "*.jpg" | iconoclass predict runs/photos-resnet - --format csv
     """
     from iconoclass.errors import pick

@@ -38,6 +38,24 @@ def wilson(hits: int, trials: int) -> Estimate:
     return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
+def paired_difference(only_first: int, only_second: int, trials: int) -> Estimate:
+    """How much larger the first share is than the second, of the same trials, with its 95 % interval.
+
+    only_first, only_second: trials that only the one, or only the other, has hit.
+    Source: Agresti & Min, Simple improved confidence intervals for comparing matched proportions, Statistics in
+    Medicine 2005: half an observation is added to each of the four cells. The value itself is left as it was seen.
+
+    >>> paired_difference(0, 0, 1000).low < 0 < paired_difference(0, 0, 1000).high
+    True
+    """
+    if trials == 0:
+        return NOT_AVAILABLE
+    first, second, all_of_them = only_first + 0.5, only_second + 0.5, trials + 2
+    centre = (first - second) / all_of_them
+    half = Z_95 * math.sqrt((first + second) / all_of_them - centre**2) / math.sqrt(all_of_them)
+    return Estimate((only_first - only_second) / trials, max(-1.0, centre - half), min(1.0, centre + half))
+
+
 def auc_interval(auc: float, positives: int, negatives: int) -> Estimate:
     """An area under the ROC curve with its 95 % interval, which is honest near 1 and for few examples.
 

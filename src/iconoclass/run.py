@@ -75,6 +75,11 @@ class Run:
         """The runs in a folder, and in folders of runs within it, such as those of folds."""
         return [cls(path.parent) for pattern in ("*", "*/*") for path in sorted(folder.glob(f"{pattern}/config.toml"))]
 
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether a folder is a run."""
+        return _is_run(path)
+
     @property
     def name(self) -> str:
         return self.path.name
@@ -190,6 +195,11 @@ class Run:
         return make_folder(self.path / "checkpoints") / f"{int(last[0].stem) + 1 if last else 1:06d}.json"
 
     @property
+    def exports_folder(self) -> Path:
+        """Where exports lie, a folder each, unless another place is named."""
+        return self.path / "exports"
+
+    @property
     def log_folder(self) -> Path:
         return make_folder(self.path / "tensorboard")
 
@@ -218,6 +228,12 @@ class Run:
     def temperature(self) -> float:
         """What the logits of model.keras are divided by to give the answers of this run; 1.0 where none was fitted."""
         return float(self.calibration.get("temperature", 1.0))
+
+    @property
+    def threshold(self) -> float | None:
+        """The confidence below which a picture is unknown; None where validation did not suffice to say."""
+        threshold = self.calibration.get("unknown", {}).get("confidence_below")
+        return None if threshold is None else float(threshold)
 
     def write_calibration(self, calibration: Mapping[str, Any]) -> None:
         write_json(self.path / "calibration.json", calibration)

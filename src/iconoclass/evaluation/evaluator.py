@@ -38,6 +38,8 @@ def evaluate(
     Raises: RunError, if there is nothing to judge; DataError, if the pictures are no longer those of the run.
     """
     run = run if isinstance(run, Run) else Run.open(run)
+    if "imported_from" in run.dataset:
+        raise DataError(f"{run.name} was imported without pictures", hint="Give labelled ones: --data DIR.")
     predictor = Predictor.load(run.path)
     dataset = dataset or open_dataset(run.config.data, offline=offline)
     refuse_other_pictures(run, dataset)

@@ -161,7 +161,7 @@ def _load_file(backbone: Any, path: Path) -> None:
     backbone.load_weights(path)
 
 
-# -- reading HDF5 that one has not written ----------------------------------------------------------------------------
+# -- reading HDF5 that one has not written ---------------------------------------------------------------------------
 
 
 def _shapes(path: Path) -> Counter[Shape]:
@@ -177,7 +177,7 @@ def _shapes(path: Path) -> Counter[Shape]:
         )
     try:
         with h5py.File(path, "r") as file:
-            shapes = Counter(_checked(file))
+            shapes = Counter(array.shape for array in checked_arrays(file, kinds="f"))
             is_old = "layer_names" in file.attrs or "layer_names0" in file.attrs
     except (OSError, RuntimeError, ValueError) as error:
         raise IntegrityError(f"{path} is not a weights file that can be read: {error}") from error
@@ -195,10 +195,10 @@ def _shapes(path: Path) -> Counter[Shape]:
 _REFUSED = "No backbone looks like that: it is refused."
 
 
-def _checked(file: Any) -> Iterator[Shape]:
-    """The shape of each array, none of which is read.
+def checked_arrays(file: Any, kinds: str = "fiub") -> Iterator[Any]:
+    """Each array of an open HDF5 file, none of which is read. kinds: of its numbers, as in numpy.dtype.kind.
 
-    Raises: ValueError, if something leads out of the file or is no array of numbers.
+    Raises: ValueError, if something leads out of the file or is no array of such numbers.
     """
     import h5py
 
@@ -223,9 +223,9 @@ def _checked(file: Any) -> Iterator[Shape]:
         if isinstance(thing, h5py.Dataset):
             if thing.external or thing.is_virtual:
                 raise ValueError(f"{name} is stored in another file")
-            if thing.dtype.kind != "f" or thing.shape is None:
+            if thing.dtype.kind not in kinds or thing.shape is None:
                 raise ValueError(f"{name} is no array of numbers")
-            yield thing.shape
+            yield thing
 
 
 def _size(shape: Shape) -> int:

@@ -84,13 +84,15 @@ class Certainty:
     """What a run knows about its own answers.
 
     temperature: of its probabilities; known: what new pictures are compared with, if the network says its features;
-    confidences, distances: of the validation pictures, after calibration.
+    confidences, distances: of the validation pictures, after calibration; least: the confidence below which a picture
+    is unknown, where that is known and they are not.
     """
 
     temperature: float = 1.0
     known: Known | None = None
     confidences: npt.NDArray[np.float64] = field(default_factory=lambda: _NONE)
     distances: npt.NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    least: float | None = None
 
     @classmethod
     def read(cls, run: Run) -> Certainty:
@@ -128,6 +130,8 @@ class Certainty:
         Each of the two has half of the rate; where the pictures do not suffice for halves, distance has all of it.
         Source: split conformal prediction, Vovk et al. 2005.
         """
+        if self.least is not None:
+            return (self.least if rate else -math.inf), math.inf
         if _rank(len(self.distances), rate / 2) and _rank(len(self.confidences), rate / 2):
             return -_limit(-self.confidences, rate / 2), _limit(self.distances, rate / 2)
         if len(self.distances):

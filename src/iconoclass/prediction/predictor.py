@@ -12,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError, UsageError
+from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError, RunError, UsageError
 from iconoclass.images.prepare import prepare
+from iconoclass.prediction.card import Card
 from iconoclass.prediction.certainty import UNKNOWN_RATE, Certainty, temper
-from iconoclass.prediction.runtimes import Runtime, SeesFeatures, open_model
+from iconoclass.prediction.manifest import MANIFEST, read_checked
+from iconoclass.prediction.runtimes import RUNTIMES, Runtime, SeesFeatures, open_model
+from iconoclass.prediction.vetting import SAVED_MODEL, UNSAFE, kind_of, vet_kind
 from iconoclass.run import Run
 
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 
-_FOREIGN = "It is not the model that this run wrote."
+_FOREIGN = "It is not the model that was written there."
 
 BATCH = 256  # images asked about at once: enough to keep the processor busy, little enough for any memory
 BATCH_PIXELS = 256 * 96 * 96  # of larger images fewer
@@ -71,23 +74,47 @@ class Predictor:
         self.resize_rule = resize_rule
         self.certainty = certainty or Certainty()
         self.unknown_rate = unknown_rate
+        self.batch = max(1, min(BATCH, BATCH_PIXELS // (image_shape[0] * image_shape[1])))
+        self.card: Card | None = None  # what an exported file says about itself
 
     @classmethod
     def load(cls, path: Path | str, *, unknown_rate: float = UNKNOWN_RATE) -> Predictor:
-        """The predictor of a run's folder.
+        """The predictor of a run's folder, or of an exported file: .onnx, .tflite, .keras, .h5, a SavedModel.
 
-        unknown_rate: share of the pictures of the classes that may be called unknown, 0 to 0.5; 0 calls none so.
-        Raises: RunError, if it is no run or has no model; IntegrityError, if the model cannot be loaded; UsageError, if
-        the rate is out of range.
+        unknown_rate: share of the pictures of the classes that may be called unknown, 0 to 0.5; 0 calls none so. In
+        an exported file the limit stands, and is one of confidence alone.
+        Raises: RunError, if it is no run or has no model; IntegrityError, if the model was changed, is not safe to
+        load, or cannot be loaded; EnvironmentFault, if what runs it is not installed; UsageError, if the rate is out of
+        range.
         """
         if not 0 <= unknown_rate <= 0.5:
             raise UsageError(f"unknown_rate must be 0 to 0.5. Received: unknown_rate={unknown_rate}")
+        if file := model_file(Path(path).expanduser()):
+            return cls._of_file(file, unknown_rate)
         run = Run.open(path)
         height, width = run.dataset["image_size"]
         shape = (height, width, run.dataset["channels"])
         known = Certainty.read(run)
         predictor = cls(open_model(run.model_path), run.class_names, shape, run.dataset["resize"], known, unknown_rate)
         predictor._try(run.model_path)
+        return predictor
+
+    @classmethod
+    def _of_file(cls, path: Path, unknown_rate: float) -> Predictor:
+        vet_kind(path)
+        card = read_checked(path)
+        if card is None:
+            if (path.parent / "labels.txt").is_file() or path.suffix in {".keras", ".h5"}:
+                hint = f"To use a network from elsewhere: iconoclass import {path}"
+            else:
+                hint = "`iconoclass export` makes files that do."
+            raise RunError(f"{path} does not say what its classes are, nor how pictures are read for it", hint=hint)
+        # Its temperature is inside the network. Of its features nothing is said, so that confidence alone decides.
+        certainty = Certainty(least=card.threshold)
+        shape = card.image_shape
+        predictor = cls(open_model(path), card.class_names, shape, card.resize, certainty, unknown_rate)
+        predictor.card = card
+        predictor._try(path)
         return predictor
 
     def _try(self, path: Path) -> None:
@@ -97,10 +124,11 @@ class Predictor:
         """
         try:
             [row] = self._runtime(np.zeros((1, *self.image_shape), np.uint8))
-        except ValueError as error:
+        # ONNX Runtime and TensorFlow have exceptions of their own, which are no more than this.
+        except Exception as error:
             raise IntegrityError(f"{path} does not take images of {self.image_shape}", hint=_FOREIGN) from error
         if row.shape != (len(self.class_names),):
-            what = f"{path} answers for {row.size} classes, where the run has {len(self.class_names)}"
+            what = f"{path} answers for {row.size} classes, where there are {len(self.class_names)} class names"
             raise IntegrityError(what, hint=_FOREIGN)
         if not np.isfinite(row).all():
             raise IntegrityError(f"{path} answers NaN", hint="Its weights are damaged: train again.")
@@ -138,9 +166,7 @@ class Predictor:
                 f"Received: {pixels.dtype} {pixels.shape}",
                 hint="predict() takes images of any size.",
             )
-        height, width, _ = self.image_shape
-        batch = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
-        return (pixels[at : at + batch] for at in range(0, len(pixels), batch))
+        return (pixels[at : at + self.batch] for at in range(0, len(pixels), self.batch))
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """What each image is, in the order given.
@@ -163,7 +189,7 @@ class Predictor:
         for place, image in enumerate(_each(images)):
             name = str(image) if isinstance(image, (str, Path)) else str(place)
             try:
-                waiting.append((name, self._prepared(image)))
+                waiting.append((name, self.prepared(image)))
             except ImageError as error:
                 waiting.append((name, error))
             if len(waiting) == BATCH:
@@ -189,9 +215,25 @@ class Predictor:
         found = temper(raw, self.certainty.temperature)
         yield from zip(found.tolist(), self.certainty.doubts(found, features, self.unknown_rate), strict=True)
 
-    def _prepared(self, image: ImageLike) -> npt.NDArray[np.uint8]:
+    def prepared(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         """uint8 of the model's shape, by the same decoding and resizing as in training."""
         return prepare(_file_of(image), self.image_shape, self.resize_rule)
+
+
+def model_file(path: Path) -> Path | None:
+    """The model file that is meant by a path: itself, or the one in the folder of an export; None, if it is none."""
+    if path.is_file():
+        return path if kind_of(path) in {*RUNTIMES, *UNSAFE} and not _is_of_a_run(path) else None
+    if kind_of(path) == SAVED_MODEL:
+        return path
+    if (path / MANIFEST).is_file():
+        files = [file for file in sorted(path.iterdir()) if kind_of(file) in RUNTIMES]
+        return files[0] if len(files) == 1 else None
+    return None
+
+
+def _is_of_a_run(path: Path) -> bool:
+    return Run.is_at(path.parent) and Run(path.parent).model_path == path
 
 
 def _each(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:

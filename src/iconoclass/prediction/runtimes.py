@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,7 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from iconoclass.errors import IntegrityError, RunError, pick
+from iconoclass.errors import EnvironmentFault, IconoclassError, IntegrityError, RunError, pick
+from iconoclass.prediction.vetting import SAVED_MODEL, kind_of, vet
+from iconoclass.process import silence, usable_cores
 
 
 class Runtime(Protocol):
@@ -28,24 +31,42 @@ class SeesFeatures(Protocol):
 
 
 def open_model(path: Path) -> Runtime:
-    """The runtime for a file, told by its suffix.
+    """The runtime for a file, told by its suffix, or for the folder of a SavedModel.
 
-    Raises: RunError, if there is no such file; IntegrityError, if it cannot be loaded.
+    Raises: RunError, if there is no such file; IntegrityError, if it is not safe to load, or cannot be loaded;
+    EnvironmentFault, if what runs it is not installed.
     """
-    if not path.is_file():
+    if not path.is_file() and kind_of(path) != SAVED_MODEL:
         raise RunError(f"there is no model {path}", hint="Was the training stopped before its first epoch ended?")
-    return pick(RUNTIMES, path.suffix, "kind of model file")(path)
+    vet(path)
+    try:
+        return pick(RUNTIMES, kind_of(path), "kind of model file")(path)
+    except IconoclassError:
+        raise
+    # The runtimes let through whatever their parsers raise on damaged bytes.
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise IntegrityError(f"{path} cannot be loaded: {first_line}") from error
+
+
+def needed(module: str, package: str) -> Any:
+    """A module that not everybody needs.
+
+    Raises: EnvironmentFault, if it is not installed; it says how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        what = f"this needs {module.partition('.')[0]}, which cannot be imported: {error}"
+        raise EnvironmentFault(what, hint=f"pip install {package}", code="MISSING_EXTRA") from error
 
 
 def _keras(path: Path) -> Runtime:
     from iconoclass.backend import keras
 
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras lets through whatever its parsers of zip, JSON and HDF5 raise on damaged bytes.
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise IntegrityError(f"{path} cannot be loaded: {first_line}") from error
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise IntegrityError(f"{path} holds NaN or infinity", hint="Its weights are damaged: train or export again.")
     return KerasRuntime(model)
 
 
@@ -79,4 +100,51 @@ def _with_features(model: Any) -> Any:
     return keras.Model(inputs, [keras.layers.Average()(list(both)) for both in looks])
 
 
-RUNTIMES: dict[str, Callable[[Path], Runtime]] = {".keras": _keras}
+def _saved_model(path: Path) -> Runtime:
+    from iconoclass import backend
+
+    # Keras's own backend may be another one; a SavedModel needs TensorFlow.
+    tensorflow: Any = backend.import_tensorflow()
+    serve = tensorflow.saved_model.load(str(path)).signatures["serving_default"]
+    return lambda pixels: np.asarray(serve(pixels=tensorflow.constant(pixels))["probabilities"], np.float32)
+
+
+def _onnx(path: Path) -> Runtime:
+    runtime = needed("onnxruntime", "onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.log_severity_level = 3  # errors, which are raised as well
+    # Threads that wait for work by spinning take it from everybody else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    [asked] = session.get_inputs()
+    return lambda pixels: np.asarray(session.run(None, {asked.name: pixels})[0], np.float32)
+
+
+def _litert(path: Path) -> Runtime:
+    interpreters = needed("ai_edge_litert.interpreter", "'iconoclass[litert]'")
+    interpreter = interpreters.Interpreter(model_content=path.read_bytes(), num_threads=usable_cores())
+    [asked], [answered] = interpreter.get_input_details(), interpreter.get_output_details()
+    size = 0
+
+    def ask(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        nonlocal size
+        if len(pixels) != size:
+            interpreter.resize_tensor_input(asked["index"], pixels.shape, strict=True)
+            with silence(forever=True):  # it tells which of its parts are at work
+                interpreter.allocate_tensors()
+            size = len(pixels)
+        interpreter.set_tensor(asked["index"], pixels)
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(answered["index"]), np.float32)
+
+    return ask
+
+
+RUNTIMES: dict[str, Callable[[Path], Runtime]] = {
+    ".keras": _keras,
+    ".h5": _keras,
+    ".onnx": _onnx,
+    ".tflite": _litert,
+    SAVED_MODEL: _saved_model,
+}

@@ -1,0 +1,43 @@
+"""The process: the cores that it may use, and the noise of native libraries held back. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many cores this process may keep busy: in a container often fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cores
+
+
+@contextlib.contextmanager
+def silence(forever: bool = False) -> Iterator[None]:
+    """Hold back what native libraries write to file descriptor 2 at import; show it after all if the import fails.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach messages that are logged before TensorFlow has read it.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a process without stderr has nothing to hold back
+        yield
+        return
+    with Path(os.devnull).open("r+b") if forever else tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
