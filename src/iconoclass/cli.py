@@ -901,7 +901,7 @@ def _print_judgement(path: Path, as_json: bool) -> None:
 
 
 def _print_runs(found: list[Listed]) -> None:
-    from iconoclass.evaluation.report import share
+    from iconoclass.intervals import share
     from iconoclass.run import readable
 
     width = max((len(readable(each.run.path)) for each in found), default=0)

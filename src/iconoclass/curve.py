@@ -14,9 +14,8 @@ from iconoclass import pipeline
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, open_dataset
 from iconoclass.errors import UsageError
-from iconoclass.evaluation.report import share
 from iconoclass.files import new_folder, write_json
-from iconoclass.intervals import Estimate
+from iconoclass.intervals import Estimate, share
 from iconoclass.models import weights
 from iconoclass.run import Run
 

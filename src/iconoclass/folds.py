@@ -11,9 +11,8 @@ from iconoclass import pipeline
 from iconoclass.config import MOST_FOLDS
 from iconoclass.data.dataset import Dataset
 from iconoclass.errors import UsageError
-from iconoclass.evaluation.report import share
 from iconoclass.files import new_folder, write_json
-from iconoclass.intervals import Estimate, wilson
+from iconoclass.intervals import Estimate, share, wilson
 from iconoclass.run import Run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -78,3 +79,20 @@ def auc_interval(auc: float, positives: int, negatives: int) -> Estimate:
         return inside
 
     return Estimate(auc, end(0.0), end(1.0))
+
+
+# -- as text -------------------------------------------------------------------------------------------------------
+
+# Makes the intervals step back where the terminal can; takes text and gives text.
+Style = Callable[[str], str]
+
+
+def share(estimate: Mapping[str, float | None], quiet: Style = str) -> str:
+    """A share and its interval, in percent: " 95.0% 88.8-97.8"."""
+    text = f"{percent(estimate['value']):>6}"
+    low, high = estimate.get("low"), estimate.get("high")
+    return text if low is None or high is None else f"{text} {quiet(f'{100 * low:.1f}-{100 * high:.1f}')}"
+
+
+def percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1%}"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.evaluation.metrics import METRICS, score
 from iconoclass.files import printable
-from iconoclass.intervals import wilson
+from iconoclass.intervals import Style, percent, share, wilson
 from iconoclass.prediction.certainty import UNKNOWN_RATE, Certainty
 from iconoclass.run import Run
 
@@ -224,9 +224,6 @@ def _few_of_each(split: Split, classes: int, of_each: int) -> npt.NDArray[np.int
 
 # -- the table -----------------------------------------------------------------------------------------------------
 
-# Makes the intervals step back where the terminal can; takes text and gives text.
-Style = Callable[[str], str]
-
 LABEL, CELL = 18, 17  # columns; a cell is `100.0% 99.0-100.0`
 _ROWS = {
     "accuracy": "accuracy",
@@ -286,7 +283,7 @@ def _class_lines(rows: Mapping[str, Any], quiet: Style) -> list[str]:
     for name in order:
         row = rows[name]
         numbers = [share(row[metric], quiet) for metric in ("precision", "recall")]
-        lines.append(_line(_cut(name, LABEL), *numbers) + f"  {_percent(row['f1']['value']):>6} {row['support']:>6,}")
+        lines.append(_line(_cut(name, LABEL), *numbers) + f"  {percent(row['f1']['value']):>6} {row['support']:>6,}")
     return lines
 
 
@@ -296,19 +293,8 @@ def _line(label: str, *cells: str) -> str:
     return text
 
 
-def share(estimate: Mapping[str, float | None], quiet: Style = str) -> str:
-    """A share and its interval, in percent: " 95.0% 88.8-97.8"."""
-    text = f"{_percent(estimate['value']):>6}"
-    low, high = estimate.get("low"), estimate.get("high")
-    return text if low is None or high is None else f"{text} {quiet(f'{100 * low:.1f}-{100 * high:.1f}')}"
-
-
 def _loss(estimate: Mapping[str, float | None], quiet: Style) -> str:
     return f"{'n/a' if estimate['value'] is None else format(estimate['value'], '.3f'):>6}"
-
-
-def _percent(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.1%}"
 
 
 def _columns(text: str) -> int:

@@ -21,11 +21,10 @@ from iconoclass import __version__
 from iconoclass.data.dataset import Dataset, open_dataset
 from iconoclass.errors import DataError, IntegrityError, UsageError
 from iconoclass.evaluation.files import labelled_pictures, opened_for
-from iconoclass.evaluation.report import share
 from iconoclass.exports import verify as proving
 from iconoclass.exports.page import page, readme
 from iconoclass.files import STALE_S, make_folder, sha256_of, write_json, write_text
-from iconoclass.intervals import wilson
+from iconoclass.intervals import share, wilson
 from iconoclass.prediction.card import Card, remove, size_of, write_card
 from iconoclass.prediction.manifest import LABELS, Golden, Manifest, described, manifest_beside
 from iconoclass.prediction.predictor import Predictor, model_file

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Mapping
 from html import escape
 
-from iconoclass.evaluation.report import share
 from iconoclass.exports.verify import Proof
+from iconoclass.intervals import share
 from iconoclass.prediction.card import Card
 from iconoclass.prediction.manifest import Manifest
 
