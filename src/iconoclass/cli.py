@@ -39,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+LEARN, JUDGE, USE, AROUND = "Learn", "Judge", "Use", "Look around"
 DATA, NETWORK, LEARNING, AUGMENTATION, OUTPUT = "Data", "Network", "Learning", "Augmentation", "Output"
 
 
@@ -79,7 +80,7 @@ def _root(
 # -- verbs ---------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def train(
     data: Annotated[
         str | None, typer.Argument(help="digits (default), mnist, fashion_mnist, cifar10, cifar100; or a path.")
@@ -216,7 +217,7 @@ def train(
 _NOT_SETTINGS = {"data", "folds", "compare_naive", "config", "output", "name", "resume", "offline", "as_json"}
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def resume(
     run: RunPath,
     epochs: Annotated[float | None, typer.Option(help="So many in all, also of a complete run.")] = None,
@@ -272,7 +273,7 @@ def _refuse_beside_resume(given: dict[str, Any]) -> None:
         )
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def check(
     data: Annotated[str, typer.Argument(help="A folder, a CSV or an archive of pictures.")],
     output: Annotated[Path, typer.Option(help="Folder for check.html, check.json, decisions.csv.")] = Path("check"),
@@ -321,7 +322,7 @@ def check(
             _advise(f"iconoclass train {data}")
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def curve(
     data: Data = "digits",
     points: Annotated[int, typer.Option(help="So many samples, from a tenth to all: 3 to 20.")] = 4,
@@ -370,7 +371,7 @@ def curve(
         print(readable(found.path))
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def evaluate(
     run: ModelPath,
     data: Annotated[str | None, typer.Option(help="Labelled pictures; an exported file needs them.")] = None,
@@ -411,7 +412,7 @@ def _evaluate_file(path: Path, data: str, offline: bool, as_json: bool) -> None:
         print(table(metrics, _quiet()))
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def report(run: RunPath, offline: Offline = False) -> None:
     """Write report.html of a run that has been judged: all of it on one page that can be sent by mail.
 
@@ -429,7 +430,7 @@ def report(run: RunPath, offline: Offline = False) -> None:
     _advise(f"open {readable(path)}")
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Two runs or more; the first is the measure.")],
     output: Annotated[Path, typer.Option(help="Folder for compare.html and compare.json.")] = Path("compare"),
@@ -460,7 +461,7 @@ def compare(
         found.refuse_worse()
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def explain(
     run: RunPath,
     paths: Annotated[
@@ -485,7 +486,7 @@ def explain(
     print(path)
 
 
-@app.command()
+@app.command(rich_help_panel=JUDGE)
 def labels(
     run: RunPath,
     write: Annotated[Path | None, typer.Option(help="A decisions.csv to write, for train --decisions.")] = None,
@@ -517,7 +518,7 @@ def labels(
         _advise(f"read {path}, then: iconoclass train {found.run.dataset['source']} --decisions {path}")
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def export(
     run: RunPath,
     formats: Annotated[
@@ -563,7 +564,7 @@ def export(
     _advise(f"open {readable(made[-1].folder)}/proof.html, or: iconoclass predict {readable(made[-1].path)} PICTURE")
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An exported model, or the folder it is in.")],
     data: Annotated[str | None, typer.Option(help="Labelled pictures to ask about.")] = None,
@@ -587,7 +588,7 @@ def verify(
         print(found.text)
 
 
-@app.command("import")
+@app.command("import", rich_help_panel=USE)
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .keras or .h5 file of another program.")],
     labels: Annotated[Path | None, typer.Option(help="Class names, a line each; default: labels.txt.")] = None,
@@ -616,7 +617,7 @@ def import_(
     _advise(f"iconoclass evaluate {readable(run.path)} --data DIR")
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def predict(
     run: ModelPath,
     paths: Annotated[
@@ -661,7 +662,7 @@ def predict(
         raise DataError(f"{len(refused)} of {len(files)} files could not be read; the others are above")
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def preview(
     data: Data = "digits",
     output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("preview.png"),
@@ -699,7 +700,7 @@ def preview(
     print(output)
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def models(as_json: Json = False) -> None:
     """List the networks: parameters, what they are for, where they come from.
 
@@ -735,7 +736,7 @@ def _print_network(row: dict[str, Any], numbers: str) -> None:
     print(_quiet()(f"  {row['source']}"))
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def datasets(as_json: Json = False) -> None:
     """List the data sets that can be asked for by name.
 
@@ -757,7 +758,7 @@ def datasets(as_json: Json = False) -> None:
     _advise("iconoclass train NAME")
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def doctor(as_json: Json = False) -> None:
     """Say what is installed, what this machine can do, where the cache is, and whether all is well.
 
@@ -791,7 +792,7 @@ runs_app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode="rich",
 )
-app.add_typer(runs_app, name="runs")
+app.add_typer(runs_app, name="runs", rich_help_panel=AROUND)
 
 
 @runs_app.callback()
@@ -837,7 +838,7 @@ cache_app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode="rich",
 )
-app.add_typer(cache_app, name="cache")
+app.add_typer(cache_app, name="cache", rich_help_panel=AROUND)
 
 
 @cache_app.callback()
