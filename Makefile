@@ -14,7 +14,7 @@ demo: install
 	$(BIN)/iconoclass train $(DEMO_DATA) --name demo
 	$(BIN)/python examples/save_test_pictures.py $$(ls -td runs/demo* | head -1) runs/pictures
 	$(BIN)/iconoclass predict $$(ls -td runs/demo* | head -1) runs/pictures
-	@echo "Look at $$(ls -td runs/demo* | head -1)/plots/, above all curves.png, confusion_matrix.png and mistakes.png."
+	@echo "Open $$(ls -td runs/demo* | head -1)/report.html: all of the judgement on one page."
 
 test: install
 	$(BIN)/ruff format --check
