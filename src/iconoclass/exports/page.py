@@ -7,31 +7,37 @@ from collections.abc import Mapping
 from html import escape
 
 from iconoclass.exports.verify import Proof
-from iconoclass.intervals import share
+from iconoclass.intervals import Estimate, share
+from iconoclass.pages import breakable, document, figures
 from iconoclass.prediction.card import Card
 from iconoclass.prediction.manifest import Manifest
 
 
 def page(file: str, card: Card, proof: Proof, manifest: Manifest, versions: Mapping[str, str]) -> str:
     """The whole page: the verdict, the figures, golden pictures with their answers, and what the file takes."""
-    figures = {
-        "same answer": f"{proof.agreeing:,} of {proof.pictures:,}",
-        "largest difference": f"{proof.largest_difference:.1e}",
-        "accuracy of the file": share(proof.accuracy.as_json()).strip(),
-        "accuracy of the run": share(proof.accuracy_of_run.as_json()).strip(),
+    cells = {
+        "same answer": (f"{proof.agreeing:,} of {proof.pictures:,}", ""),
+        "largest difference": (f"{proof.largest_difference:.1e}", ""),
+        "accuracy of the file": _accuracy(proof.accuracy),
+        "accuracy of the run": _accuracy(proof.accuracy_of_run),
     }
-    cells = "".join(f"<div><b>{escape(value)}</b><span>{word}</span></div>" for word, value in figures.items())
+    from_files = f", {proof.from_files:,} of them from their own files," if proof.from_files else ""
     body = [
-        f"<h1>{escape(file)} answers as {escape(card.run)} does</h1>",
-        f"<p>Asked about {proof.pictures:,} test pictures, {proof.from_files:,} of them from their own files, "
-        "through the runtime that it is made for.</p>",
-        f"<div class=figures>{cells}</div>",
+        f"<h1>{breakable(file)} answers as {breakable(card.run)} does</h1>",
+        f"<p class=verdict>Asked about {proof.pictures:,} test pictures{from_files} through the runtime that it is "
+        "made for.</p>",
+        figures(cells),
         _rows("How it was judged", _judged(proof)),
         _golden(card, manifest),
         _rows("What it takes and gives", _contract(card)),
         _rows("Made with", versions),
     ]
-    return _PAGE.format(title=escape(file), style=_STYLE, body="\n".join(body))
+    return document(file, "\n".join(body), style=_STYLE)
+
+
+def _accuracy(estimate: Estimate) -> tuple[str, str]:
+    value, _, interval = share(estimate.as_json()).strip().partition(" ")
+    return value, interval
 
 
 def _judged(proof: Proof) -> dict[str, str]:
@@ -47,7 +53,7 @@ def _judged(proof: Proof) -> dict[str, str]:
         judged["accuracy lost"] = f"{100 * (proof.loss.value or 0):.2f} points, {low:.2f} to {high:.2f}"
     for batch, speed in proof.speed.get("images_per_second", {}).items():
         judged[f"images a second, {batch} at a time"] = f"{speed:,.0f}"
-    return judged | {f"note {place}": note for place, note in enumerate(proof.notes, 1)}
+    return judged | ({"note": " ".join(proof.notes)} if proof.notes else {})
 
 
 def _contract(card: Card) -> dict[str, str]:
@@ -60,20 +66,20 @@ def _contract(card: Card) -> dict[str, str]:
         "pictures of another size": card.resize,
         "temperature": f"{card.temperature:g}, inside the network",
     }
-    return contract if card.threshold is None else {**contract, "not sure below": f"{card.threshold:g}"}
+    return contract if card.threshold is None else {**contract, "unknown below": f"{card.threshold:.3f}"}
 
 
 def _golden(card: Card, manifest: Manifest) -> str:
-    figures = []
+    shown = []
     for golden in manifest.golden:
         picture = base64.b64encode(golden.picture).decode()
         caption = f"{golden.class_name} {max(golden.probabilities):.1%}"
         small = " class=small" if max(card.image_shape[:2]) <= 64 else ""
-        figures.append(
+        shown.append(
             f"<figure><img{small} src='data:image/png;base64,{picture}' alt=''>"
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
-    return f"<h2>Golden pictures</h2><div class=pictures>{''.join(figures)}</div>"
+    return f"<h2>Golden pictures</h2><div class=pictures>{''.join(shown)}</div>"
 
 
 def _rows(title: str, rows: Mapping[str, str]) -> str:
@@ -82,29 +88,11 @@ def _rows(title: str, rows: Mapping[str, str]) -> str:
 
 
 _STYLE = """
-:root { --paper: #fff; --raised: #f7f8fa; --ink: #1b1f24; --muted: #5b6472; --line: #e3e6eb; color-scheme: light dark }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #0f1216; --raised: #171b21; --ink: #e7eaee; --muted: #9aa4b2; --line: #2a3038 }
-}
-body { margin: 2rem auto; max-width: 72ch; padding: 0 1rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 22px; overflow-wrap: anywhere } h2 { font-size: 15px; margin-top: 2rem }
-.figures, .pictures { display: flex; flex-wrap: wrap; gap: 1rem }
-.figures div { background: var(--raised); border: 1px solid var(--line); border-radius: 6px; padding: .5rem .75rem }
-.figures b { display: block; font-variant-numeric: tabular-nums } .figures span, figcaption { color: var(--muted);
-  font-size: 12.5px }
-table { border-collapse: collapse }
-th { text-align: left; font-weight: normal; color: var(--muted); vertical-align: top; white-space: nowrap }
-td, th { border-bottom: 1px solid var(--line); padding: .25rem 1rem .25rem 0; overflow-wrap: anywhere }
-figure { margin: 0 } img { height: 112px } img.small { image-rendering: pixelated }
-"""
-
-_PAGE = """<!doctype html>
-<html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">
-<meta http-equiv=Content-Security-Policy content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{title}</title><style>{style}</style>
-{body}
-</html>
+body { max-width: 820px }
+.pictures { display: flex; flex-wrap: wrap; gap: 16px }
+th { vertical-align: top } td { overflow-wrap: anywhere }
+figure { margin: 0 } figcaption { color: var(--muted); font-size: 12.5px }
+img { height: 112px; border-radius: 4px } img.small { image-rendering: pixelated }
 """
 
 
