@@ -31,6 +31,7 @@ ORDER = [
     ("exports",),
     ("pipeline",),
     ("folds", "resuming", "curve"),
+    ("serving",),
     ("cli",),
 ]
 LEVEL = {stage: level for level, stages in enumerate(ORDER) for stage in stages}
@@ -189,7 +190,7 @@ def test_the_tree_in_the_documentation_is_the_tree_on_disk() -> None:
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*")
         if path.is_file()
-        and path.suffix in {".py", ".mplstyle", ".css", ".js"}
+        and path.suffix in {".py", ".mplstyle", ".css", ".js", ".html"}
         and (path.name != "__init__.py" or path.parent == PACKAGE)
     }
     assert written == on_disk

@@ -662,6 +662,62 @@ def predict(
         raise DataError(f"{len(refused)} of {len(files)} files could not be read; the others are above")
 
 
+@app.command(rich_help_panel=USE)
+def serve(
+    run: ModelPath,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    watch: Annotated[
+        bool, typer.Option("--watch", metavar="", help="Serve a new version as soon as it is there.")
+    ] = False,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="Keys, one a line; $ICONOCLASS_API_KEY is one more.")
+    ] = None,
+    insecure_no_auth: Annotated[
+        bool, typer.Option("--insecure-no-auth", metavar="", help="Anybody who reaches the address may ask.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(help="Requests a second that a key may send.")] = None,
+    max_bytes: Annotated[int, typer.Option(help="Of a request.")] = 32 << 20,
+    max_pixels: Annotated[int, typer.Option(help="Of a picture.")] = 40_000_000,
+    max_pictures: Annotated[int, typer.Option(help="In a request.")] = 64,
+    max_waiting: Annotated[int, typer.Option(help="Pictures accepted and not answered yet.")] = 256,
+    deadline_s: Annotated[float, typer.Option(help="Seconds that an answer may take.")] = 10.0,
+    drain_s: Annotated[float, typer.Option(help="Seconds for what has been accepted, after SIGTERM.")] = 30.0,
+) -> None:
+    """Serve live predictions: a page for people, an API for programs.
+
+    \b
+    iconoclass serve runs/mnist-resnet
+    iconoclass serve runs/photos-mobilenetv2/exports/onnx --port 8080 --watch
+    iconoclass serve model.onnx --host 0.0.0.0 --api-key-file keys.txt
+    """
+    from iconoclass.serving.extra import need
+
+    need()
+    with _Phases(_console()) as phases:
+        phases.say("loading the model; of a run it is exported and proven first")
+        from iconoclass.serving.access import Access, read_keys
+        from iconoclass.serving.limits import Limits
+        from iconoclass.serving.server import serve as answer
+
+        access = Access.at(host, read_keys(api_key_file), insecure=insecure_no_auth, rate=rate)
+        limits = Limits(
+            bytes=max_bytes,
+            pixels=max_pixels,
+            pictures=max_pictures,
+            waiting=max_waiting,
+            request_s=deadline_s,
+            drain_s=drain_s,
+        )
+
+        def tell(url: str) -> None:
+            phases.__exit__()
+            print(url, flush=True)
+            _advise(f"open {url}, or: curl -F file=@PICTURE {url}/predict")
+
+        answer(run, access=access, host=host, port=port, limits=limits, watch=watch, tell=tell)
+
+
 @app.command(rich_help_panel=LEARN)
 def preview(
     data: Data = "digits",

@@ -1,0 +1,136 @@
+"""Guard: what is true of every request and every answer, whichever route: an id, access, security headers, problems."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from iconoclass.errors import IconoclassError
+from iconoclass.serving.access import Access
+from iconoclass.serving.metrics import Metrics
+from iconoclass.serving.problems import RequestError, content_of, headers_of, problem, status_of
+
+log = logging.getLogger("iconoclass.serving")
+
+LEFT = 499  # what is counted where nobody was there to be answered
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# The page holds nothing that is the user's; the others are asked by machines that have no key.
+OPEN = frozenset({"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/favicon.ico"})
+OPEN_PREFIX = "/static/"
+KNOWN = ("/predict", "/model", "/metrics", "/healthz", "/readyz", "/v2", "/static", "/report", "/openapi.json")
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """The outermost layer: whatever is below, no answer leaves without it."""
+
+    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics) -> None:
+        self.app, self.access, self.metrics = app, access, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        await _Exchange(self, scope, receive, send).run()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
+        self.guard, self.scope, self.receive, self._send = guard, scope, receive, send
+        self.headers = Headers(scope=scope)
+        given = self.headers.get("x-request-id", "")
+        self.id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        self.began = time.perf_counter()
+        self.status = 0
+        scope.setdefault("state", {})["request_id"] = self.id
+
+    async def run(self) -> None:
+        try:
+            self._admit()
+            await self.guard.app(self.scope, self.receive, self.send)
+        except ClientDisconnect:
+            self.status = LEFT
+            self.guard.metrics.cancelled.inc()
+        except IconoclassError as error:
+            await self._refuse(error)
+        except Exception:
+            # The answer says nothing of it; the log says all.
+            log.exception("request %s failed", self.id)
+            await self._refuse(RequestError("this is a fault of the server", code="BUG"))
+        self._count()
+
+    def _admit(self) -> None:
+        self.guard.access.refuse_foreign(self.headers)
+        path = self.scope["path"]
+        if path not in OPEN and not path.startswith(OPEN_PREFIX):
+            self.guard.access.admit(self.headers)
+
+    async def _refuse(self, error: IconoclassError) -> None:
+        if not self.status:  # else it is too late: the answer has begun
+            await refusal(error, self.scope)(self.scope, self.receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.status == 429:
+                self.guard.metrics.shed.inc()
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers["x-request-id"] = self.id
+        await self._send(message)
+
+    def _count(self) -> None:
+        route = _route_of(self.scope)
+        self.guard.metrics.requests.labels(route, str(self.status)).inc()
+        self.guard.metrics.seconds.labels(route).observe(time.perf_counter() - self.began)
+
+
+def _route_of(scope: Scope) -> str:
+    """The beginning of a known path: made-up paths must not make new rows."""
+    path: Any = scope["path"]
+    return next((known for known in KNOWN if path.startswith(known)), "/" if path == "/" else "other")
+
+
+def refusal(error: IconoclassError, scope: Scope) -> Response:
+    """An error in the form of the route: that of the inference protocol below /v2, elsewhere a problem."""
+    answer = v2_fault(error) if scope["path"].startswith("/v2") else problem(error, scope["state"]["request_id"])
+    if status_of(error) in {408, 413}:  # the rest of the body is not wanted
+        answer.headers["connection"] = "close"
+    return answer
+
+
+def v2_fault(error: IconoclassError) -> Response:
+    return JSONResponse({"error": content_of(error)["detail"]}, status_of(error), headers_of(error))
+
+
+def of_framework(error: HTTPException) -> RequestError:
+    """What the router refuses, in our words."""
+    code = {404: "NOT_FOUND", 405: "METHOD"}.get(error.status_code, "REQUEST")
+    what = {404: "there is nothing here", 405: "this method is not allowed here"}.get(error.status_code)
+    return RequestError(what or "the request is malformed", code=code)

@@ -1,0 +1,227 @@
+"""serve(): from the command to the last answer: load, listen, say where, watch for new versions, drain, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from iconoclass.errors import EnvironmentFault, IconoclassError, Interrupted, Terminated
+from iconoclass.serving.access import Access
+from iconoclass.serving.api import State, build
+from iconoclass.serving.engine import Engine
+from iconoclass.serving.limits import Limits
+from iconoclass.serving.metrics import Metrics
+from iconoclass.serving.model import Model, Source
+
+log = logging.getLogger("iconoclass.serving")
+
+GRACE_S = 0.3  # between "not ready" and the closed door, for requests that are on their way
+WATCH_S = 1.0
+
+Tell = Callable[[str], None]
+
+
+def serve(
+    path: Path | str,
+    *,
+    access: Access,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    limits: Limits | None = None,
+    watch: bool = False,
+    tell: Tell = lambda url: None,
+) -> None:
+    """Serve a run or an exported file until SIGTERM or Ctrl-C, then answer what has been accepted.
+
+    tell: hears the address, once requests are answered. port: 0 takes a free one.
+    Raises: EnvironmentFault, if the port is taken; what Model.load raises; Terminated, if not all that had been
+    accepted could be answered in time.
+    """
+    limits = limits or Limits()
+    door = _door(host, port)  # before the model: a taken port is told at once
+    try:
+        source = Source(path)
+        stamp = source.stamp
+        model, _ = source.load()
+        metrics = Metrics()
+        engine = Engine(model, limits, metrics.batches.observe)
+        state = State(engine, metrics, source.report)
+        server = _Server(state, build(state, access), limits)
+        url = f"http://{'localhost' if host == '127.0.0.1' else host}:{door.getsockname()[1]}"
+        asyncio.run(_serve(server, door, source if watch else None, stamp, lambda: tell(url)))
+    finally:
+        door.close()
+
+
+def _door(host: str, port: int) -> socket.socket:
+    """Raises: EnvironmentFault."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+    except (OSError, OverflowError) as error:
+        door.close()
+        what = f"{host}:{port} cannot be listened at: {getattr(error, 'strerror', None) or error}"
+        raise EnvironmentFault(what, hint="Take another with --port, or 0 for any.", code="PORT") from error
+    return door
+
+
+async def _serve(
+    server: _Server, door: socket.socket, source: Source | None, stamp: tuple[int, ...], ready: Callable[[], None]
+) -> None:
+    watching = asyncio.create_task(_watch(source, server.state, stamp)) if source else None
+    telling = asyncio.create_task(_when_started(server, ready))
+    try:
+        await server.serve(sockets=[door])
+    finally:
+        telling.cancel()
+        if watching:
+            watching.cancel()
+        server.state.engine.close()
+    server.refuse_dropped()
+
+
+async def _when_started(server: _Server, ready: Callable[[], None]) -> None:
+    while not server.started:
+        await asyncio.sleep(0.005)
+    ready()
+
+
+async def _watch(source: Source, state: State, stamp: tuple[int, ...]) -> None:
+    """Load what is new, prove it, and let it answer; what is bad changes nothing."""
+    seen = stamp
+    while True:
+        await asyncio.sleep(WATCH_S)
+        now = source.stamp
+        if not now or now == seen:
+            continue
+        await asyncio.sleep(WATCH_S)
+        if source.stamp != now:
+            continue  # still being written
+        seen = now
+        await reload(source, state)
+
+
+async def reload(source: Source, state: State) -> bool:
+    """Whether the new version answers from now on."""
+    try:
+        model = await asyncio.to_thread(lambda: Model.load(source.file()))
+        if model.class_names != state.model.class_names:
+            log.warning("the new version has other classes; clients will see them")
+    except IconoclassError as error:
+        log.error("the new version is not served, the old one stays: %s", error)  # noqa: TRY400 - the message says all
+        state.metrics.reloads.labels("refused").inc()
+        return False
+    state.engine.swap(model)
+    state.metrics.tell_model(model.name, model.version)
+    state.metrics.reloads.labels("served").inc()
+    return True
+
+
+# -- what uvicorn does otherwise -------------------------------------------------------------------------------------
+
+
+class _Impatient(HttpToolsProtocol):
+    """A connection whose headers do not come is closed: uvicorn would wait for them for ever."""
+
+    headers_s = 10.0
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect()
+
+    def on_headers_complete(self) -> None:
+        self._forget()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(self.headers_s, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+
+class _Server(uvicorn.Server):
+    """First "not ready", then the closed door; a second signal does not wait."""
+
+    def __init__(self, state: State, app: Any, limits: Limits) -> None:
+        protocol = type("_Connection", (_Impatient,), {"headers_s": limits.headers_s})
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=limits.connections,
+                timeout_graceful_shutdown=int(limits.drain_s) or 1,
+            )
+        )
+        self.state = state
+        self._signals = 0
+        self._dropped = 0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but that the process then leaves as we say, not killed by the signal."""
+        loop = asyncio.get_running_loop()
+        before = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not the main thread
+                before[number] = signal.signal(number, lambda number, _: loop.call_soon_threadsafe(self.leave, number))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def leave(self, number: int = signal.SIGTERM) -> None:
+        self._signals += 1
+        self.state.is_ready = False
+        if self._signals > 1:
+            self._dropped = self.state.engine.accepted
+            self.should_exit = self.force_exit = True
+            return
+        asyncio.get_running_loop().call_later(GRACE_S, self._close)
+
+    def _close(self) -> None:
+        self.should_exit = True
+
+    async def _wait_tasks_to_complete(self) -> None:
+        try:
+            await super()._wait_tasks_to_complete()
+        except asyncio.CancelledError:
+            self._dropped = self.state.engine.accepted
+            raise
+
+    def refuse_dropped(self) -> None:
+        """Raises: Terminated, if accepted pictures have no answer; Interrupted, if somebody did not want to wait."""
+        if self._dropped:
+            raise Terminated(f"stopped with {self._dropped} pictures unanswered")
+        if self.force_exit:
+            raise Interrupted("stopped")

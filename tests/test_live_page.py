@@ -1,0 +1,141 @@
+"""The live page in a real browser: pictures come in every way, and answers go out as CSV."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iconoclass.exports.verify import as_png
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="NOT RUN: needs a Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def url(exported) -> Iterator[str]:
+    command = [sys.executable, "-m", "iconoclass", "serve", str(exported["onnx"].path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "ICONOCLASS_API_KEY": ""})
+    yield process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=[1440, 390])
+def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page, ready; any request to another server, and any error on it, fails the test."""
+    context = browser.new_context(viewport={"width": request.param, "height": 844})
+    opened, faults = context.new_page(), []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("request", lambda asked: asked.url.startswith((url, "data:", "blob:")) or faults.append(asked.url))
+    opened.goto(url)
+    opened.locator("html[data-is-ready]").wait_for()
+    yield opened
+    context.close()
+    assert not faults
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    import iconoclass as ic
+
+    folder = tmp_path_factory.mktemp("digits")
+    test = ic.load_dataset("digits").test
+    paths = [folder / f"{at}.png" for at in range(6)]
+    for path, pixels in zip(paths, test.pixels, strict=False):
+        path.write_bytes(as_png(pixels))
+    return paths
+
+
+def dropped(page: Any, kind: str, files: list[Path]) -> None:
+    """The event of that kind, with files, as a browser sends it."""
+    contents = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in files]
+    page.evaluate(
+        """([kind, contents]) => {
+          const transfer = new DataTransfer();
+          for (const [name, text] of contents) {
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            transfer.items.add(new File([bytes], name, { type: "image/png" }));
+          }
+          const options = { bubbles: true, cancelable: true };
+          document.dispatchEvent(kind === "paste"
+            ? new ClipboardEvent(kind, { ...options, clipboardData: transfer })
+            : new DragEvent(kind, { ...options, dataTransfer: transfer }));
+        }""",
+        [kind, contents],
+    )
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_pictures_that_are_dropped_or_pasted_are_answered(page: Any, kind: str, files: list[Path]) -> None:
+    dropped(page, kind, files[:1])
+    page.locator("#gallery li").wait_for()
+    assert page.locator("#bars li").count() == 5
+    assert page.inner_text("#word").strip()
+
+
+def test_many_pictures_and_a_bad_one_become_a_csv(page: Any, files: list[Path], tmp_path: Path) -> None:
+    """H25, H32"""
+    bad = tmp_path / "<img src=x onerror=alert(1)>.png"
+    bad.write_text("no picture")
+    page.set_input_files("#files", [*files, bad])
+    page.locator("#gallery li").nth(6).wait_for()
+    with page.expect_download() as download:
+        page.click("#csv")
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert {row["image"] for row in rows} == {*(path.name for path in files), bad.name}
+    assert [bool(row["error"]) for row in rows].count(True) == 1
+    assert "1 refused" in page.inner_text("#count")
+    assert page.locator("#gallery img[onerror]").count() == 0
+
+
+def test_what_is_drawn_is_answered_and_can_be_wiped_away(page: Any) -> None:
+    page.click("#way-draw")
+    sheet = page.locator("#sheet").bounding_box()
+    page.mouse.move(sheet["x"] + sheet["width"] / 2, sheet["y"] + sheet["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(sheet["x"] + sheet["width"] / 2, sheet["y"] + sheet["height"] * 0.8, steps=8)
+    page.mouse.up()
+    page.locator("#bars li").nth(4).wait_for()
+    assert re.search(r"\d %", page.inner_text("#bars"))
+    page.click("#clear")
+    assert page.locator("#bars li").count() == 0
+
+
+def test_the_keyboard_alone_suffices(page: Any) -> None:
+    page.locator("#way-picture").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#way-draw", "aria-selected") == "true"
+    page.locator("#examples button").first.focus()
+    page.keyboard.press("Enter")
+    page.locator("#gallery li").wait_for()
+    page.locator("#gallery button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#bars li").count() == 5
+
+
+def test_nothing_is_wider_than_the_screen(page: Any, files: list[Path]) -> None:
+    page.set_input_files("#files", files)
+    page.locator("#gallery li").nth(5).wait_for()
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,670 @@
+"""Live predictions: the queue and the engine by themselves, then a real server over real sockets.
+
+Names such as (H12) are those of the project's list of faults that it survives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from iconoclass.errors import EnvironmentFault, ImageError, IntegrityError, RunError, UsageError
+from iconoclass.exports.verify import as_png
+from iconoclass.prediction.predictor import Predictor
+from iconoclass.serving.access import Access, read_keys
+from iconoclass.serving.api import State
+from iconoclass.serving.batching import Batcher, BusyError, DeadlineError
+from iconoclass.serving.bodies import read_body
+from iconoclass.serving.engine import Engine
+from iconoclass.serving.limits import Limits
+from iconoclass.serving.metrics import Metrics
+from iconoclass.serving.model import Model, NaNAnswerError, Source
+from iconoclass.serving.problems import RequestError, content_of
+from iconoclass.serving.server import reload
+
+KEY = "a-key-that-is-long-enough"
+
+
+# -- the queue, without pictures and without HTTP ----------------------------------------------------------------------
+
+
+class Asked:
+    """Answers with ten times the number, once it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+
+    async def __call__(self, questions: list[int]) -> list[int]:
+        self.batches.append(questions)
+        await self.gate.wait()
+        return [10 * question for question in questions]
+
+
+def later(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_lone_question_is_asked_at_once_and_those_that_come_meanwhile_go_together() -> None:
+    async def scene() -> None:
+        ask = Asked()
+        batcher = Batcher(ask, most=3, waiting=10)
+        tasks = [asyncio.create_task(batcher.answer(0, later()))]
+        await settle()
+        assert ask.batches == [[0]]
+        tasks += [asyncio.create_task(batcher.answer(number, later())) for number in range(1, 6)]
+        await settle()
+        ask.gate.set()
+        assert await asyncio.gather(*tasks) == [0, 10, 20, 30, 40, 50]
+        assert ask.batches == [[0], [1, 2, 3], [4, 5]]
+
+    asyncio.run(scene())
+
+
+def test_a_full_queue_refuses_at_once_and_loses_nothing_that_it_has_accepted() -> None:
+    """H16"""
+
+    async def scene() -> None:
+        ask = Asked()
+        batcher = Batcher(ask, most=1, waiting=2)
+        running = asyncio.create_task(batcher.answer(0, later()))
+        await settle()
+        waiting = [asyncio.create_task(batcher.answer(number, later())) for number in (1, 2)]
+        await settle()
+        with pytest.raises(BusyError):
+            await batcher.answer(3, later())
+        ask.gate.set()
+        assert await asyncio.gather(running, *waiting) == [0, 10, 20]
+
+    asyncio.run(scene())
+
+
+def test_a_deadline_ends_the_wait_and_gives_the_place_back() -> None:
+    """H17"""
+
+    async def scene() -> None:
+        ask = Asked()
+        batcher = Batcher(ask, most=1, waiting=1)
+        running = asyncio.create_task(batcher.answer(0, later()))
+        await settle()
+        with pytest.raises(DeadlineError):
+            await batcher.answer(1, later(0.01))
+        assert batcher.waiting == 0
+        ask.gate.set()
+        await running
+        assert await batcher.answer(2, later()) == 20
+        assert [1] not in ask.batches
+
+    asyncio.run(scene())
+
+
+def test_what_a_client_who_has_left_was_waiting_for_is_not_computed() -> None:
+    """H8"""
+
+    async def scene() -> None:
+        ask = Asked()
+        batcher = Batcher(ask, most=4, waiting=4)
+        tasks = [asyncio.create_task(batcher.answer(number, later())) for number in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        ask.gate.set()
+        assert await tasks[2] == 20
+        assert all(1 not in batch for batch in ask.batches)
+
+    asyncio.run(scene())
+
+
+def test_a_batch_that_fails_fails_alone() -> None:
+    async def scene() -> None:
+        async def ask(questions: list[int]) -> list[int]:
+            if 13 in questions:
+                raise NaNAnswerError
+            return questions
+
+        batcher = Batcher(ask, most=1, waiting=9)
+        answers = await asyncio.gather(*(batcher.answer(n, later()) for n in (1, 13, 2)), return_exceptions=True)
+        assert answers[0] == 1
+        assert isinstance(answers[1], NaNAnswerError)
+        assert answers[2] == 2
+
+    asyncio.run(scene())
+
+
+# -- the engine: pictures, without HTTP --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def file(exported) -> Path:
+    return exported["onnx"].path
+
+
+@pytest.fixture(scope="session")
+def model(file: Path) -> Model:
+    return Model.load(file)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[bytes]:
+    import iconoclass as ic
+
+    return [as_png(pixels) for pixels in ic.load_dataset("digits").test.pixels[:40]]
+
+
+@contextmanager
+def engine_of(model: Model, **limits: float) -> Iterator[Engine]:
+    engine = Engine(model, Limits(**limits))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def test_every_answer_under_load_is_that_of_the_predictor(model: Model, file: Path, pictures: list[bytes]) -> None:
+    expected = Predictor.load(file).predict(pictures)
+
+    async def scene(engine: Engine) -> list:
+        return await asyncio.gather(*(engine.answer([picture]) for picture in pictures))
+
+    with engine_of(model) as engine:
+        found = asyncio.run(scene(engine))
+    for answered, prediction in zip(found, expected, strict=True):
+        [answer] = answered.answers
+        assert np.allclose(answer.probabilities, list(prediction.probabilities.values()), atol=1e-6)
+        assert answer.unknown == prediction.unknown
+
+
+def test_a_bad_picture_among_good_ones_is_refused_alone(model: Model, pictures: list[bytes]) -> None:
+    """H12"""
+    with engine_of(model) as engine:
+        answered = asyncio.run(engine.answer([pictures[0], b"no picture", pictures[1]]))
+    assert isinstance(answered.answers[1], ImageError)
+    assert [type(answer).__name__ for answer in answered.answers] == ["Answer", "ImageError", "Answer"]
+
+
+def test_a_request_is_taken_whole_or_not_at_all(model: Model, pictures: list[bytes]) -> None:
+    """H16"""
+    with engine_of(model, waiting=3) as engine:
+        with pytest.raises(BusyError):
+            asyncio.run(engine.answer(pictures[:4]))
+        assert len(asyncio.run(engine.answer(pictures[:3])).answers) == 3
+        assert engine.accepted == 0
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(model: Model, pictures: list[bytes]) -> None:
+    """I7"""
+    with engine_of(model, pixels=63) as engine:
+        [refused] = asyncio.run(engine.answer(pictures[:1])).answers
+    assert refused.code == "IMG_TOO_MANY_PIXELS"
+
+
+class Slow(Model):
+    """A model of another version that waits until it is let go."""
+
+    def __init__(self, model: Model, version: str) -> None:
+        super().__init__(model.predictor, model.name, version, [])
+        self.gate = threading.Event()
+
+    def answer(self, pictures):
+        self.gate.wait(5)
+        return super().answer(pictures)
+
+
+def test_who_has_been_accepted_is_answered_by_the_version_that_accepted_him(model: Model, pictures) -> None:
+    """H20"""
+    old, new = Slow(model, "old"), Slow(model, "new")
+
+    async def scene(engine: Engine) -> list[str]:
+        first = [asyncio.create_task(engine.answer([picture])) for picture in pictures[:8]]
+        await asyncio.sleep(0.05)
+        engine.swap(new)
+        second = [asyncio.create_task(engine.answer([picture])) for picture in pictures[:8]]
+        old.gate.set()
+        new.gate.set()
+        return [answered.model.version for answered in await asyncio.gather(*first, *second)]
+
+    with engine_of(old) as engine:
+        assert asyncio.run(scene(engine)) == ["old"] * 8 + ["new"] * 8
+
+
+def test_a_model_that_hangs_costs_its_own_requests_and_no_others(model: Model, pictures: list[bytes]) -> None:
+    """H17, H23"""
+    hanging = Slow(model, "hanging")
+
+    async def scene(engine: Engine) -> str:
+        with pytest.raises(DeadlineError):
+            await engine.answer(pictures[:1])
+        await asyncio.sleep(0.05)
+        engine.swap(model)
+        return (await engine.answer(pictures[:1])).model.version
+
+    with engine_of(hanging, request_s=0.3) as engine:
+        assert asyncio.run(scene(engine)) == model.version
+        assert engine.accepted == 0
+    hanging.gate.set()
+
+
+class Trickle:
+    """A request whose body comes a byte at a time."""
+
+    headers: ClassVar[dict[str, str]] = {"content-type": "image/png"}
+
+    async def stream(self):
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.02)
+
+
+def test_a_body_that_trickles_is_given_up_at_its_deadline() -> None:
+    """H7"""
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(read_body(Trickle(), Limits(body_s=0.1)))
+    assert content_of(caught.value)["status"] == 408
+
+
+def test_nan_is_an_error_and_no_label(model: Model, monkeypatch: pytest.MonkeyPatch, pictures: list[bytes]) -> None:
+    """H24"""
+    monkeypatch.setattr(model.predictor, "_runtime", lambda pixels: np.full((len(pixels), 10), np.nan, np.float32))
+    with engine_of(model) as engine, pytest.raises(NaNAnswerError) as caught:
+        asyncio.run(engine.answer(pictures[:1]))
+    assert content_of(caught.value)["status"] == 500
+
+
+def test_a_file_that_answers_otherwise_than_when_it_was_made_is_not_served(file: Path, monkeypatch) -> None:
+    """H21"""
+    monkeypatch.setattr(Model, "prepared", lambda self, picture: np.zeros(self.image_shape, np.uint8))
+    with pytest.raises(IntegrityError, match="golden"):
+        Model.load(file)
+
+
+@pytest.fixture
+def copied(file: Path, tmp_path: Path) -> Path:
+    """The export in a folder of its own, to be changed."""
+    return Path(shutil.copytree(file.parent, tmp_path / "onnx"))
+
+
+def test_a_new_version_is_served_and_a_bad_one_leaves_the_old_one(copied: Path) -> None:
+    """H20, H21"""
+    source = Source(copied)
+    with engine_of(source.load()[0]) as engine:
+        state, before, stamp = State(engine, Metrics()), engine.model, source.stamp
+        assert asyncio.run(reload(source, state))
+        after = engine.model
+        assert after is not before
+        content = (copied / "model.onnx").read_bytes()
+        (copied / "model.onnx").write_bytes(content[:-100])
+        assert source.stamp != stamp
+        assert not asyncio.run(reload(source, state))
+        assert engine.model is after
+    text = state.metrics.text().decode()
+    assert 'iconoclass_reloads_total{result="served"} 1.0' in text
+    assert 'iconoclass_reloads_total{result="refused"} 1.0' in text
+
+
+def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run"):
+        Source(tmp_path)
+
+
+def test_a_file_that_would_need_tensorflow_is_refused(exported) -> None:
+    with pytest.raises(UsageError, match="TensorFlow"):
+        Model.load(exported["keras"].path)
+
+
+# -- access ------------------------------------------------------------------------------------------------------------
+
+
+def test_other_machines_need_a_key_or_somebody_who_says_that_they_do_not() -> None:
+    with pytest.raises(UsageError, match="no API key"):
+        Access.at("0.0.0.0", [], insecure=False, rate=None)
+    Access.at("0.0.0.0", [], insecure=True, rate=None)
+    Access.at("127.0.0.1", [], insecure=False, rate=None)
+
+
+def test_only_the_right_key_opens_and_only_in_a_header() -> None:
+    """H14"""
+    access = Access([KEY, "another-key-long-enough"])
+    access.admit({"authorization": f"Bearer {KEY}"})
+    access.admit({"x-api-key": KEY})
+    wrong: list[dict[str, str]] = [
+        {},
+        {"x-api-key": KEY[:-1]},
+        {"authorization": f"Basic {KEY}"},
+        {"x-api-key": "k" * 10_000},
+    ]
+    for headers in wrong:
+        with pytest.raises(RequestError) as caught:
+            access.admit(headers)
+        assert caught.value.code == "KEY"
+        assert KEY not in str(caught.value)
+
+
+def test_a_key_that_asks_too_often_waits_and_the_others_do_not() -> None:
+    """H15"""
+    now = 100.0
+    access = Access([KEY, "another-key-long-enough"], rate=2, clock=lambda: now)
+    access.admit({"x-api-key": KEY})
+    access.admit({"x-api-key": KEY})
+    with pytest.raises(RequestError) as caught:
+        access.admit({"x-api-key": KEY})
+    assert caught.value.code == "RATE"
+    assert caught.value.retry_s == 0.5
+    access.admit({"x-api-key": "another-key-long-enough"})
+    now += 0.5
+    access.admit({"x-api-key": KEY})
+
+
+def test_short_keys_and_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# ours\nshort\n")
+    with pytest.raises(UsageError, match="fewer than 16"):
+        read_keys(tmp_path / "keys")
+    with pytest.raises(EnvironmentFault):
+        read_keys(tmp_path / "nowhere")
+
+
+# -- a real server -----------------------------------------------------------------------------------------------------
+
+
+class Served:
+    """`iconoclass serve` in a process of its own."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "iconoclass", "serve", *arguments, "--port", "0"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
+        self.url = self.process.stdout.readline().strip()
+        if not self.url:
+            raise AssertionError(self.process.communicate()[1])
+        self.port = int(self.url.rpartition(":")[2])
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict, bytes]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+
+    def say(self, text: bytes, seconds: float = 5) -> bytes:
+        """Raw bytes, and what comes back until the server hangs up or is silent."""
+        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=seconds)) as connection:
+            connection.sendall(text)
+            found = b""
+            try:
+                while part := connection.recv(65_536):
+                    found += part
+            except TimeoutError:
+                pass
+            return found
+
+    def stop(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        _, said = self.process.communicate(timeout=20)
+        return self.process.returncode, said
+
+
+@pytest.fixture(scope="session")
+def server(file: Path) -> Iterator[Served]:
+    served = Served(str(file), "--max-bytes", "300000", "--max-pictures", "3", ICONOCLASS_API_KEY="")
+    yield served
+    assert served.stop()[0] == 0
+
+
+def form(*contents: bytes, name: str = "file", file_name: str = "a.png") -> tuple[bytes, str]:
+    parts = [
+        f'--B\r\nContent-Disposition: form-data; name="{name}"; filename="{file_name}"\r\n\r\n'.encode()
+        + content
+        + b"\r\n"
+        for content in contents
+    ]
+    return b"".join(parts) + b"--B--\r\n", "multipart/form-data; boundary=B"
+
+
+def test_a_raw_body_and_a_form_get_the_same_answer(server: Served, pictures: list[bytes]) -> None:
+    """I24"""
+    raw = json.loads(server.ask("POST", "/predict", pictures[0], content_type="image/png")[2])
+    body, kind = form(pictures[0], pictures[1])
+    status, headers, answer = server.ask("POST", "/predict", body, content_type=kind)
+    several = json.loads(answer)
+    assert status == 200
+    assert several["request_id"] == headers["x-request-id"]
+    assert [each["file"] for each in several["predictions"]] == ["a.png", "a.png"]
+    first = several["predictions"][0]
+    assert first["class_name"] == raw["predictions"][0]["class_name"]
+    assert first["confidence"] == pytest.approx(raw["predictions"][0]["confidence"], abs=1e-6)
+    assert len(first["top"]) == 5
+
+
+MALFORMED = {
+    "an empty body": (b"", "image/png", 400),
+    "an empty form": (b"--B--\r\n", "multipart/form-data; boundary=B", 400),
+    "another field": (*form(b"x", name="picture"), 400),
+    "no boundary": (form(b"x")[0], "multipart/form-data", 400),
+    "a boundary of 10 kB": (form(b"x")[0], "multipart/form-data; boundary=" + 10_000 * "b", 400),
+    "a form that is cut off": (form(b"x" * 99)[0][:-60], "multipart/form-data; boundary=B", 400),
+    "too many parts": (*form(*[b"x"] * 3_000), 400),
+    "a part with a huge header": (*form(b"x", file_name=100_000 * "n"), 400),
+    "an address to fetch": (b'{"url": "file:///etc/passwd"}', "application/json", 415),
+    "text": (b"hello", "text/plain", 415),
+    "a truncated picture": (b"\x89PNG\r\n\x1a\n" + bytes(20), "image/png", 422),
+    "a body beyond the limit": (bytes(300_001), "image/png", 413),
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_a_malformed_request_gets_a_problem_that_says_so(server: Served, what: str) -> None:
+    """H1, H2, H3, H6, H11"""
+    body, kind, expected = MALFORMED[what]
+    status, headers, answer = server.ask("POST", "/predict", body, content_type=kind)
+    told = json.loads(answer)
+    assert (status, told["status"]) == (expected, expected), told
+    assert headers["content-type"] == "application/problem+json"
+    assert told["request_id"] == headers["x-request-id"]
+    assert not re.search(rb"Traceback|/home|/root|site-packages|\.py", answer)
+
+
+def test_a_body_without_a_length_is_cut_at_the_limit(server: Served) -> None:
+    """H4"""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + bytes(65_536) + b"\r\n"
+    assert b" 413 " in server.say(head + 6 * chunk, seconds=1)
+
+
+def test_compressed_bodies_are_not_unpacked(server: Served) -> None:
+    """H5"""
+    assert server.ask("POST", "/predict", b"x", content_encoding="gzip")[0] == 415
+
+
+def test_pages_of_other_sites_and_other_names_are_turned_away(server: Served) -> None:
+    assert server.ask("GET", "/model", host="evil.example")[0] == 403
+    assert server.ask("POST", "/predict", b"x", origin="https://evil.example")[0] == 403
+    assert server.ask("GET", "/model", origin=f"http://127.0.0.1:{server.port}")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "DELETE", "PUT"])
+def test_other_methods_are_refused_without_a_fault(server: Served, method: str) -> None:
+    """H26"""
+    assert server.ask(method, "/predict")[0] == 405
+
+
+def test_odd_ways_to_speak_http_are_understood(server: Served, pictures: list[bytes]) -> None:
+    """H26"""
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert server.say(get + get.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).count(b"200 OK") == 2
+    assert b"200 OK" in server.say(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    assert b"400" in server.say(b"nonsense\r\n\r\n")
+
+
+@pytest.mark.parametrize("path", ["/static/..%2fserver.py", "/static/server.py", "/static/%00", "/nothing", "/report"])
+def test_nothing_but_the_pages_own_parts_is_served(server: Served, path: str) -> None:
+    """H13"""
+    assert server.ask("GET", path)[0] == 404
+
+
+def test_every_answer_has_the_security_headers(server: Served) -> None:
+    """H25"""
+    for path in ("/", "/static/page.js", "/model", "/nothing"):
+        _, headers, _ = server.ask("GET", path)
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_page_reaches_for_nothing_outside(server: Served) -> None:
+    for part in ("/", *(f"/static/{name}" for name in ("page.css", "page.js", "asking.js", "canvas.js", "gallery.js"))):
+        status, _, content = server.ask("GET", part)
+        assert status == 200
+        assert not re.search(rb"https?://|@import|innerHTML|eval\(", content), part
+
+
+def test_a_file_name_comes_back_as_text_and_without_folders(server: Served, pictures: list[bytes]) -> None:
+    """H25"""
+    body, kind = form(pictures[0], file_name="../../<script>x.png")
+    told = json.loads(server.ask("POST", "/predict", body, content_type=kind)[2])
+    assert told["predictions"][0]["file"] == "<script>x.png"
+
+
+def test_metrics_count_what_happened_and_made_up_paths_make_no_rows(server: Served) -> None:
+    """H27"""
+    server.ask("GET", "/made-up-by-somebody")
+    text = server.ask("GET", "/metrics")[2].decode()
+    assert 'route="other"' in text
+    assert "made-up" not in text
+    assert "iconoclass_accepted_pictures 0.0" in text
+
+
+def test_no_tensorflow_is_in_the_serving_process(server: Served) -> None:
+    maps = Path(f"/proc/{server.process.pid}/maps")
+    if not maps.exists():
+        pytest.skip("needs /proc")
+    assert "onnxruntime" in maps.read_text()
+    assert "tensorflow" not in maps.read_text()
+
+
+def infer(server: Served, content: object, name: str = "digits-resnet") -> tuple[int, dict]:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    status, _, answer = server.ask("POST", f"/v2/models/{name}/infer", body, content_type="application/json")
+    return status, json.loads(answer)
+
+
+def tensor(data: object, shape: object = (1, 8, 8, 1), datatype: str = "UINT8", name: str = "pixels") -> dict:
+    return {"inputs": [{"name": name, "shape": shape, "datatype": datatype, "data": data}]}
+
+
+def test_the_inference_protocol_answers_as_the_model_does(server: Served, model: Model, pictures: list[bytes]) -> None:
+    pixels = model.prepared(pictures[0])
+    status, told = infer(server, {**tensor(pixels.ravel().tolist()), "id": "mine"}, model.name)
+    assert status == 200
+    assert (told["model_name"], told["model_version"], told["id"]) == (model.name, model.version, "mine")
+    [output] = told["outputs"]
+    assert output["shape"] == [1, 10]
+    [expected] = model.answer([pixels])
+    assert np.allclose(output["data"], expected.probabilities, atol=1e-6)
+    nested = infer(server, tensor(pixels[None].tolist()), model.name)[1]
+    assert nested["outputs"] == told["outputs"]
+
+
+BAD_TENSORS: dict[str, object] = {
+    "no JSON": b"{",
+    "a key twice": b'{"inputs": [], "inputs": []}',
+    "NaN": b'{"inputs": NaN}',
+    "a million lists": b"[" * 100_000,
+    "no inputs": {},
+    "another name": tensor([0] * 64, name="x"),
+    "another type": tensor([0] * 64, datatype="FP16"),
+    "another shape": tensor([0] * 64, shape=[1, 64]),
+    "a negative side": tensor([0] * 64, shape=[-1, 8, 8, 1]),
+    "an overflowing shape": tensor([0] * 64, shape=[2**62, 8, 8, 1]),
+    "too few numbers": tensor([0] * 63),
+    "too large a number": tensor([256] * 64),
+    "a huge number": tensor([10**400] * 64),
+    "fractions": tensor([0.5] * 64),
+    "words": tensor(["0"] * 64),
+    "ragged lists": tensor([[0], [0, 1]]),
+    "an address": tensor("file:///etc/passwd"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_TENSORS)
+def test_a_bad_inference_request_gets_400_in_the_form_of_the_protocol(server: Served, model: Model, what: str) -> None:
+    """H9, H10, H11"""
+    status, told = infer(server, BAD_TENSORS[what], model.name)
+    assert status == 400
+    assert list(told) == ["error"]
+
+
+@pytest.mark.parametrize("name", ["other", "..%2fother", "%00"])
+def test_another_model_is_not_found(server: Served, name: str) -> None:
+    """H13"""
+    assert infer(server, {}, name)[0] == 404
+
+
+def test_with_a_key_nothing_but_the_shell_of_the_page_is_open(file: Path, pictures: list[bytes]) -> None:
+    """H14"""
+    served = Served(str(file), ICONOCLASS_API_KEY=KEY)
+    try:
+        assert [served.ask("GET", path)[0] for path in ("/", "/healthz", "/readyz", "/static/page.js")] == [200] * 4
+        closed = [
+            served.ask("GET", path)[0] for path in ("/model", "/metrics", "/v2", "/openapi.json", f"/model?key={KEY}")
+        ]
+        assert closed == [401] * 5
+        assert served.ask("POST", "/predict", pictures[0], authorization=f"Bearer {KEY}")[0] == 200
+    finally:
+        _, said = served.stop()
+    assert KEY not in said
+
+
+def test_sigterm_loses_nothing_that_was_accepted(file: Path, pictures: list[bytes]) -> None:
+    """H18"""
+    served = Served(str(file), ICONOCLASS_API_KEY="")
+    found: list[int] = []
+    lost: list[Exception] = []
+
+    def client() -> None:
+        while not served.process.poll():
+            try:
+                found.append(served.ask("POST", "/predict", pictures[0], content_type="image/png")[0])
+            except ConnectionRefusedError:
+                return
+            except Exception as error:
+                lost.append(error)
+                return
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for each in clients:
+        each.start()
+    time.sleep(0.3)
+    status, _ = served.stop()
+    for each in clients:
+        each.join()
+    assert status == 0
+    assert not lost
+    assert set(found) <= {200, 503}
+    assert 200 in found
+
+
+def test_a_port_that_is_taken_is_told_with_4(server: Served, file: Path) -> None:
+    command = [sys.executable, "-m", "iconoclass", "serve", str(file), "--port", str(server.port)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "error[PORT]" in done.stderr
+    assert "Traceback" not in done.stderr
