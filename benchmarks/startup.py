@@ -15,7 +15,7 @@ import time
 
 from typer.main import get_command
 
-from iconoclass.cli import app
+from iconoclass.cli.main import app
 
 
 def seconds_of(command: list[str]) -> float:

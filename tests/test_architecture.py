@@ -149,7 +149,7 @@ def test_only_run_knows_the_file_names_of_a_run() -> None:
 def loaded_by(*arguments: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after running our command line."""
     code = (
-        "import sys\nfrom iconoclass.cli import main\n"
+        "import sys\nfrom iconoclass.cli.main import main\n"
         f"sys.argv = ['iconoclass', *{list(arguments)!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\nprint('LOADED', *sys.modules)"
     )
@@ -179,7 +179,7 @@ def test_the_tree_in_the_documentation_is_the_tree_on_disk() -> None:
     tree = text.split("```\nsrc/iconoclass/\n")[1].split("```")[0]
     written, folder = set(), ""
     for line in tree.splitlines():
-        found = re.match(r"^(│   )?[├└]── (\S+)", line)
+        found = re.match(r"^(│   |    )?[├└]── (\S+)", line)
         if not found:
             continue
         if found[2].endswith("/"):

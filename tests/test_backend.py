@@ -18,7 +18,7 @@ def _in_a_fresh_process(code: str) -> str:
 
 
 def test_our_program_does_not_wait_for_scikit_learn_which_it_can_still_import() -> None:
-    code = "import iconoclass.cli, iconoclass.backend, sys; print('sklearn' in sys.modules); import sklearn.svm"
+    code = "import iconoclass.cli.main, iconoclass.backend, sys; print('sklearn' in sys.modules); import sklearn.svm"
     assert _in_a_fresh_process(code) == "False"
 
 

@@ -23,7 +23,8 @@ import pytest
 import typer
 from PIL import Image
 
-from iconoclass import cli
+import iconoclass
+from iconoclass.cli import main as cli
 from iconoclass.data.catalog import DATASETS
 from iconoclass.exports.delivery import Export
 from iconoclass.models.catalog import MODELS
@@ -290,7 +291,7 @@ def test_the_help_of_every_verb_shows_an_example_and_every_option_and_is_not_cut
 def test_help_of_every_verb_loads_neither_tensorflow_nor_numpy() -> None:
     code = f"""
 import sys
-from iconoclass.cli import main
+from iconoclass.cli.main import main
 for verb in {list(VERBS)!r}:
     sys.argv = ["iconoclass", *verb.split(), "--help"]
     try:
@@ -519,7 +520,7 @@ def test_every_option_that_our_texts_advise_is_there() -> None:
     # But the names of colours in a style sheet, as in var(--ink).
     advised = {
         option: path.name
-        for path in Path(cli.__file__).parent.rglob("*.py")
+        for path in Path(iconoclass.__file__).parent.rglob("*.py")
         for option in re.findall(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*(?![\w:-])", path.read_text(encoding="utf-8"))
     }
     elsewhere = {"--help", "--debug", "--version", "--logdir"}  # the last one is TensorBoard's

@@ -99,7 +99,7 @@ def test_the_command_writes_a_page_fails_where_it_is_asked_to_and_loads_no_netwo
     run: Run, weaker: Run, tmp_path: Path
 ) -> None:
     code = (
-        "import sys; from iconoclass.cli import main\n"
+        "import sys; from iconoclass.cli.main import main\n"
         f"sys.argv = ['iconoclass', 'compare', {str(run.path)!r}, {str(weaker.path)!r}, '--fail-if-worse']\n"
         "try:\n    main()\nfinally:\n    print('LOADED', *sys.modules)"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from iconoclass import cli
+from iconoclass.cli import learn
 from iconoclass.config import FORMAT, SECTION_OF, SECTIONS, AugmentConfig, Config, allowed_words
 from iconoclass.errors import ConfigError, UsageError
 
@@ -196,19 +196,19 @@ def test_a_configuration_cannot_be_changed_only_copied() -> None:
 
 
 def test_every_option_of_train_is_exactly_one_setting_and_every_setting_has_one() -> None:
-    options = inspect.signature(cli.train).parameters.keys() - cli._NOT_SETTINGS
+    options = inspect.signature(learn.train).parameters.keys() - learn.NOT_SETTINGS
     assert options == SECTION_OF.keys() - {"source"}, "the data's source is the verb's argument"
 
 
 def test_what_preview_can_be_asked_for_train_can_be_asked_for_by_the_same_name() -> None:
-    options = inspect.signature(cli.preview).parameters.keys() - {"data", "output", "images", "offline"}
+    options = inspect.signature(learn.preview).parameters.keys() - {"data", "output", "images", "offline"}
     assert options <= SECTION_OF.keys()
     assert options >= AugmentConfig.model_fields.keys()
 
 
 def test_no_option_of_train_has_a_default_of_its_own() -> None:
     """Else the command line would say something else than the library, and a config file could not be completed."""
-    parameters = inspect.signature(cli.train).parameters
+    parameters = inspect.signature(learn.train).parameters
     assert all(parameters[name].default is None for name in SECTION_OF.keys() - {"source"})
 
 

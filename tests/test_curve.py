@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import iconoclass as ic
-from iconoclass.cli import app
+from iconoclass.cli.main import app
 from iconoclass.curve import Curve, _gain, _sample
 from iconoclass.errors import UsageError
 from iconoclass.run import Run

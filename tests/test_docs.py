@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from iconoclass.cli import app
+from iconoclass.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import iconoclass as ic
-from iconoclass import cli
+from iconoclass.cli import main as cli
 from iconoclass.errors import DataError, UsageError
 from odd_images import corpus
 from trouble import encoded, tiles

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from iconoclass import cli, files
+from iconoclass import files
+from iconoclass.cli import main as cli
 from iconoclass.config import Config
 from iconoclass.errors import RunError
 from iconoclass.files import write_json

@@ -37,7 +37,7 @@ from iconoclass.serving.limits import Limits
 from iconoclass.serving.metrics import Metrics
 from iconoclass.serving.model import Model, NaNAnswerError, Source
 from iconoclass.serving.problems import RequestError, content_of
-from iconoclass.serving.server import reload
+from iconoclass.serving.server import _ignore_callers, reload
 
 KEY = "a-key-that-is-long-enough"
 
@@ -668,3 +668,21 @@ def test_a_port_that_is_taken_is_told_with_4(server: Served, file: Path) -> None
     assert done.returncode == 4
     assert "error[PORT]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can drop a caller without a word")
+def test_who_stands_before_a_door_that_lets_nobody_in_any_more_is_still_let_in() -> None:
+    """H18: else each of them would see a reset."""
+    door = socket.create_server(("127.0.0.1", 0))
+    address = door.getsockname()
+    early = socket.create_connection(address, timeout=5)
+    _ignore_callers(door)
+    with pytest.raises(TimeoutError):
+        socket.create_connection(address, timeout=0.3)
+    accepted, _ = door.accept()
+    early.sendall(b"please")
+    assert accepted.recv(6) == b"please"
+    accepted.sendall(b"yes")
+    assert early.recv(3) == b"yes"
+    for each in (door, early, accepted):
+        each.close()

@@ -1,4 +1,4 @@
-from iconoclass.cli import main
+from iconoclass.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -52,7 +52,7 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-    if "iconoclass.cli" in sys.modules:
+    if "iconoclass.cli.main" in sys.modules:
         gc.freeze()
 
 
@@ -65,7 +65,7 @@ def _import_backend() -> str:
     quiet = contextlib.nullcontext() if "keras" in sys.modules else silence()
     try:
         # In our own program nobody asks for Keras's scikit-learn wrappers, and they are a fifth of the start-up.
-        hurry = _without("sklearn") if "iconoclass.cli" in sys.modules else contextlib.nullcontext()
+        hurry = _without("sklearn") if "iconoclass.cli.main" in sys.modules else contextlib.nullcontext()
         with quiet, hurry, _without_garbage_collection():
             importlib.import_module(name)
             importlib.import_module("keras")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import signal
 import socket
+import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from iconoclass.serving.model import Model, Source
 log = logging.getLogger("iconoclass.serving")
 
 GRACE_S = 0.3  # between "not ready" and the closed door, for requests that are on their way
+HUSH_S = 0.2  # between the last connection that is let in and the closed door, for its request
 WATCH_S = 1.0
 
 Tell = Callable[[str], None]
@@ -55,7 +59,7 @@ def serve(
         metrics = Metrics()
         engine = Engine(model, limits, metrics.batches.observe)
         state = State(engine, metrics, source.report)
-        server = _Server(state, build(state, access), limits)
+        server = _Server(state, build(state, access), limits, door)
         url = f"http://{'localhost' if host == '127.0.0.1' else host}:{door.getsockname()[1]}"
         asyncio.run(_serve(server, door, source if watch else None, stamp, lambda: tell(url)))
     finally:
@@ -128,6 +132,24 @@ async def reload(source: Source, state: State) -> bool:
     return True
 
 
+def _ignore_callers(door: socket.socket) -> None:
+    """Let nobody in any more, and those who stand in the queue before the door all the same; Linux can.
+
+    A closed door resets whoever is still in its queue. Who is not heard tries again a second later, and is refused.
+    """
+    if sys.platform != "linux":
+        return
+    program = b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN)
+    kept = ctypes.create_string_buffer(program, len(program))
+    with contextlib.suppress(OSError):  # a kernel that will not: then as elsewhere
+        door.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", len(_DROP_SYN), ctypes.addressof(kept)))
+
+
+# A filter for SO_ATTACH_FILTER (26), in the kernel's words (code, jump if true, jump if false, value): the flags of a
+# TCP header; of them SYN and ACK; is it SYN alone? Then drop it, else let it pass whole.
+_DROP_SYN = [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
+
+
 # -- what uvicorn does otherwise -------------------------------------------------------------------------------------
 
 
@@ -166,7 +188,7 @@ class _Impatient(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """First "not ready", then the closed door; a second signal does not wait."""
 
-    def __init__(self, state: State, app: Any, limits: Limits) -> None:
+    def __init__(self, state: State, app: Any, limits: Limits, door: socket.socket) -> None:
         protocol = type("_Connection", (_Impatient,), {"headers_s": limits.headers_s})
         super().__init__(
             uvicorn.Config(
@@ -183,6 +205,7 @@ class _Server(uvicorn.Server):
             )
         )
         self.state = state
+        self._door = door
         self._signals = 0
         self._dropped = 0
 
@@ -207,7 +230,11 @@ class _Server(uvicorn.Server):
             self._dropped = self.state.engine.accepted
             self.should_exit = self.force_exit = True
             return
-        asyncio.get_running_loop().call_later(GRACE_S, self._close)
+        asyncio.get_running_loop().call_later(GRACE_S, self._let_nobody_in)
+
+    def _let_nobody_in(self) -> None:
+        _ignore_callers(self._door)
+        asyncio.get_running_loop().call_later(HUSH_S, self._close)
 
     def _close(self) -> None:
         self.should_exit = True
