@@ -27,7 +27,7 @@ from iconoclass.backend import keras
 from iconoclass.config import Config
 from iconoclass.models import resnet
 from iconoclass.run import Run
-from iconoclass.training import optimizers, steps, trainer
+from iconoclass.training import optimizers, trainer
 from iconoclass.training.learner import prepare
 from iconoclass.training.progress import Listener
 from iconoclass.training.recipes import complete
@@ -68,7 +68,6 @@ PATCHES: dict[str, Any] = {
     "random kernels, not identity-like": mock.patch.object(resnet, "_pass_through", nothing),
     "biases four times as fast": mock.patch.object(optimizers.Muon, "VECTOR_RATE", 4 * optimizers.Muon.VECTOR_RATE),
     "biases four times as slow": mock.patch.object(optimizers.Muon, "VECTOR_RATE", optimizers.Muon.VECTOR_RATE / 4),
-    "compiled by XLA": mock.patch.object(steps, "XLA", True),
 }
 VARIANTS = [*SETTINGS, *PATCHES]
 

@@ -363,7 +363,7 @@ MISTAKES = [
     ("trian", 2, "Did you mean 'train'"),
     ("train --epoch 3", 2, "--epochs"),
     ("train --group-by patient", 2, "must be folder:2"),
-    ("train --group-by folder:2 --decisions d.csv", 2, "no --decisions and no --group-by"),
+    ("train --group-by folder:2", 2, "no --group-by"),
     ("check", 2, "Missing argument"),
     ("check digits", 3, "comes as arrays"),
     ("check nowhere", 3, "no path 'nowhere'"),

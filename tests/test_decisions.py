@@ -10,7 +10,6 @@ import pytest
 import iconoclass as ic
 from iconoclass.data.dataset import load_dataset
 from iconoclass.data.decisions import Decision, read_decisions, write_decisions
-from iconoclass.data.folder import Example
 from iconoclass.errors import DataError
 
 
@@ -109,8 +108,34 @@ def test_names_that_a_spreadsheet_would_take_for_formulas_come_back_as_they_were
     names = ["=cmd().png", "-x.png", "plain.png", "'quoted.png"]
     write_decisions(tmp_path / "d.csv", [Decision(name, "exclude") for name in names])
     assert "'=cmd().png" in (tmp_path / "d.csv").read_text()
-    examples = [Example(name, tmp_path / name, "a") for name in names]
-    assert [decision.image for decision in read_decisions(tmp_path / "d.csv", examples)] == names
+    assert [decision.image for decision in read_decisions(tmp_path / "d.csv", names, ["a"])] == names
+
+
+def test_a_class_that_a_spreadsheet_would_take_for_a_formula_is_still_that_class(tmp_path: Path) -> None:
+    write_decisions(tmp_path / "d.csv", [Decision("a.png", "relabel", "-x")])
+    assert "'-x" in (tmp_path / "d.csv").read_text()
+    [row] = read_decisions(tmp_path / "d.csv", ["a.png"], ["-x", "y"])
+    assert row.class_name == "-x"
+
+
+def test_pictures_of_an_array_can_be_left_out_and_moved_by_the_names_that_they_have(tmp_path: Path) -> None:
+    before = load_dataset("digits")
+    gone, moved = before.train.names[0], before.train.names[1]
+    write_decisions(tmp_path / "d.csv", [Decision(gone, "exclude"), Decision(moved, "relabel", "7")])
+    after = load_dataset("digits", decisions=str(tmp_path / "d.csv"))
+    names = [name for part in after.splits.values() for name in part.names]
+    assert gone not in names
+    assert len(names) == sum(map(len, before.splits.values())) - 1
+    [label] = [part.labels[list(part.names).index(moved)] for part in after.splits.values() if moved in part.names]
+    assert after.class_names[label] == "7"
+    assert "By decisions: 1 excluded, 1 relabelled." in after.notes
+    assert after.fingerprint != before.fingerprint
+
+
+def test_a_decision_on_a_picture_that_an_array_does_not_hold_is_a_mistake(tmp_path: Path) -> None:
+    write_decisions(tmp_path / "d.csv", [Decision("train/99999999", "exclude")])
+    with pytest.raises(DataError, match="no picture is called 'train/99999999'"):
+        load_dataset("digits", decisions=str(tmp_path / "d.csv"))
 
 
 def test_everything_excluded_is_refused(photos: Path, tmp_path: Path) -> None:

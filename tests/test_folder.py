@@ -530,6 +530,6 @@ def test_a_grouping_that_cannot_be_says_what_can(
         load_dataset(root, group_by=group_by)
 
 
-def test_arrays_have_no_groups_and_no_decisions() -> None:
-    with pytest.raises(UsageError, match="digits comes as arrays, which know no --decisions and no --group-by"):
-        load_dataset("digits", group_by="folder:1", decisions="x.csv")
+def test_arrays_have_no_groups() -> None:
+    with pytest.raises(UsageError, match="digits comes as arrays, which know no --group-by"):
+        load_dataset("digits", group_by="folder:1")

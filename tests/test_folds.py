@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import iconoclass as ic
-from iconoclass.data.split import folds
+from iconoclass.data.split import folds, learned_and_held
 from iconoclass.errors import UsageError
 from iconoclass.training.progress import Listener
 
@@ -46,6 +46,22 @@ def test_each_picture_is_judged_in_one_fold_and_a_given_test_part_in_none() -> N
         assert len(judged) == sum(map(len, whole.splits.values()))
     for part in parts:
         assert not set(part.test.sha256) & set(part.train.sha256)
+
+
+def test_every_example_is_held_out_once_and_every_class_is_always_learned() -> None:
+    labels = np.repeat(np.arange(3, dtype=np.int32), [30, 20, 6])
+    keys = [f"{label}-{number // 2}" for number, label in enumerate(labels)]  # pairs that belong together
+    found = learned_and_held(labels, keys, 5, 0, "x")
+    assert len(found) == 3, "as many folds as the smallest class has pairs"
+    assert np.array_equal(np.sort(np.concatenate([held for _, held in found])), np.arange(len(labels)))
+    for learned, held in found:
+        assert not {keys[at] for at in learned} & {keys[at] for at in held}
+        assert set(labels[learned]) == {0, 1, 2}
+
+
+def test_a_class_of_one_group_leaves_no_folds() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1], np.int32)
+    assert learned_and_held(labels, ["a", "b", "c", "d", "d", "d"], 5, 0, "x") == []
 
 
 def test_a_fold_that_is_none_is_refused() -> None:

@@ -16,9 +16,9 @@ from iconoclass import files
 from iconoclass.cli import main as cli
 from iconoclass.config import Config
 from iconoclass.errors import RunError
-from iconoclass.files import write_json
+from iconoclass.files import size_of, write_json
 from iconoclass.run import Run
-from iconoclass.runs import listed, remove, size_of
+from iconoclass.runs import listed, remove
 
 ACCURACY = {"value": 0.991, "low": 0.982, "high": 0.996}
 

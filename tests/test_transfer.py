@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -330,4 +329,3 @@ def test_photographs_of_cats_and_dogs_are_told_apart(big_data: Path, tmp_path: P
     run = ic.train(big_data / "cats_dogs", weights=file, output=tmp_path)
     assert (run.config.model.model, run.config.model.alpha) == ("mobilenetv2", 0.35)
     assert run.metrics["test"]["accuracy"]["value"] >= 0.94
-    assert run.summary["seconds"] < 60 or os.environ.get("CI"), "on 2 quiet cores"

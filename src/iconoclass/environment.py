@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iconoclass.errors import IconoclassError
-from iconoclass.files import cache_folder, environment_folder
+from iconoclass.files import cache_folder, environment_folder, size_of
 
 PACKAGES = ("iconoclass", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow", "scikit-learn")
 # Of a processor's flags, those that decide how fast a network trains on it.
@@ -127,7 +127,7 @@ def _look_at_cache() -> Finding:
     except IconoclassError as error:
         return Finding("cache", False, error.what, error.hint)
     free = shutil.disk_usage(folder).free / 2**30
-    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+    used = size_of(folder) / 2**20
     advice = "Make room, or set ICONOCLASS_CACHE to a folder on another disk."
     return Finding("cache", free >= 1, f"{folder}, {used:,.0f} MiB used, {free:,.0f} GiB free", advice)
 

@@ -154,10 +154,26 @@ def cache_folder(*parts: str) -> Path:
     return make_folder(root.joinpath(*parts))
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files if not file.is_dir())
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def cache_contents() -> dict[str, tuple[int, int]]:
     """What the user's cache holds, by kind: the number of files and their bytes."""
-    files = {kind: [path for path in kind.rglob("*") if path.is_file()] for kind in sorted(cache_folder().iterdir())}
-    return {kind.name: (len(some), sum(path.stat().st_size for path in some)) for kind, some in files.items()}
+    return {
+        kind.name: (sum(path.is_file() for path in kind.rglob("*")), size_of(kind))
+        for kind in sorted(cache_folder().iterdir())
+    }
 
 
 def clear_cache(kinds: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iconoclass.errors import RunError
+from iconoclass.files import size_of
 from iconoclass.run import Run
 
 
@@ -79,8 +80,3 @@ def _remove(run: Run) -> int:
     run.path.rename(doomed)
     shutil.rmtree(doomed)
     return size
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())

@@ -91,7 +91,10 @@ def inspect(found: Found, config: DataConfig, where: str, tell: Tell | None = No
 
 
 def decisions_of(config: DataConfig, found: Found) -> list[Decision]:
-    return read_decisions(Path(config.decisions).expanduser(), found.examples) if config.decisions else []
+    if not config.decisions:
+        return []
+    names, classes = ({getattr(example, what) for example in found.examples} for what in ("name", "class_name"))
+    return read_decisions(Path(config.decisions).expanduser(), names, classes)
 
 
 def refuse_if_strict(findings: dict[str, Any], where: str) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from iconoclass.config import Config, DataConfig
 from iconoclass.data import archive, check, duplicates, folder, split
 from iconoclass.data.catalog import DATASETS, Entry, find
+from iconoclass.data.decisions import read_decisions
 from iconoclass.data.findings import remarks
 from iconoclass.data.readers import Arrays, read_npz
 from iconoclass.data.store import Array, Texts, chosen, key_of, stored, write_pixels
@@ -188,20 +189,22 @@ def open_dataset(
     for_backbone: whether pictures that come as files shall have, unless a size is set, that of a backbone; None: if
     they are photographs.
     """
-    if config.source in DATASETS:
-        _refuse_file_settings(config)
-        return _divided(_named(config, DATASETS[config.source], offline, progress), config)
-    pool = _from_path(config, tell, for_backbone)
-    paths = {name: getattr(config, name) for name in ("source", "decisions")}
+    is_named = config.source in DATASETS
+    if is_named:
+        _refuse_groups(config)
+        pool = _named(config, DATASETS[config.source], offline, progress)
+    else:
+        pool = _from_path(config, tell, for_backbone)
+    paths = {"source": None if is_named else config.source, "decisions": config.decisions}
     absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path}
     return _divided(pool, config.model_copy(update=absolute))
 
 
-def _refuse_file_settings(config: DataConfig) -> None:
-    """Raises: UsageError, if arrays are to be treated as only files can be."""
-    if given := [f"--{name.replace('_', '-')}" for name in ("decisions", "group_by") if getattr(config, name)]:
-        hint = "They are for pictures in a folder, a CSV or an archive."
-        raise UsageError(f"{config.source} comes as arrays, which know no {' and no '.join(given)}", hint=hint)
+def _refuse_groups(config: DataConfig) -> None:
+    """Raises: UsageError, if arrays are to be grouped as only files can be."""
+    if config.group_by:
+        hint = "It is for pictures in a folder, a CSV or an archive."
+        raise UsageError(f"{config.source} comes as arrays, which know no --group-by", hint=hint)
 
 
 # -- from anything to one pool of examples ---------------------------------------------------------------------------
@@ -226,6 +229,7 @@ class _Pool:
     links: Sequence[tuple[int, int]] = ()
     findings: dict[str, Any] | None = None
     are_photos: bool = False
+    notes: Sequence[str] = ()
 
     @cached_property
     def pictures(self) -> npt.NDArray[np.int64]:
@@ -247,7 +251,7 @@ def _named(config: DataConfig, entry: Entry, offline: bool, progress: Progress |
 def _from_path(config: DataConfig, tell: Tell | None, for_backbone: bool | None) -> _Pool:
     path = Path(config.source).expanduser()
     if path.suffix.lower() == ".npz" and path.is_file():
-        _refuse_file_settings(config)
+        _refuse_groups(config)
         return _from_arrays(config, ["npz", sha256_of(path)], lambda room: read_npz(path, room), path.name, None)
     checked = check.check(examples_of(config), config, str(path), tell, for_backbone=for_backbone)
     return _from_examples(checked, path.name)
@@ -322,7 +326,7 @@ def _from_arrays(
     arrays, facts = stored(key_of("arrays", content), make)
     count, train = len(arrays["labels"]), facts["train"]
     has_test = train < count
-    return _Pool(
+    pool = _Pool(
         title=title,
         class_names=facts["class_names"],
         pixels=_converted(arrays["pixels"], config, content),
@@ -333,6 +337,32 @@ def _from_arrays(
         groups=Texts(np.zeros(count, "S1")),
         given=["train" if at < train else "test" for at in range(count)] if has_test else [None] * count,
         has_mirror_images=entry.has_mirror_images if entry else not _look_like_text(facts["class_names"]),
+    )
+    return _decided(pool, Path(config.decisions).expanduser()) if config.decisions else pool
+
+
+def _decided(pool: _Pool, decisions: Path) -> _Pool:
+    """Arrays after what a decisions.csv says of single pictures, by the names that splits.csv has for them."""
+    rows = [row for row in read_decisions(decisions, pool.names, pool.class_names) if row.word]
+    wanted = {row.image for row in rows}
+    at = {name: place for place, name in enumerate(pool.names) if name in wanted}
+    labels, is_kept = pool.labels.copy(), np.ones(len(pool.labels), bool)
+    for row in rows:
+        if row.word == "exclude":
+            is_kept[at[row.image]] = False
+        else:
+            labels[at[row.image]] = pool.class_names.index(row.class_name)
+    excluded, relabelled = np.count_nonzero(~is_kept), np.count_nonzero((labels != pool.labels) & is_kept)
+    kept: list[int] = np.flatnonzero(is_kept).tolist()
+    return replace(
+        pool,
+        rows=pool.rows[kept],
+        labels=labels[kept],
+        names=[pool.names[place] for place in kept],
+        sha256=Texts(pool.sha256.encoded[kept]),
+        groups=[pool.groups[place] for place in kept],
+        given=[pool.given[place] for place in kept],
+        notes=[f"By decisions: {excluded:,} excluded, {relabelled:,} relabelled."],
     )
 
 
@@ -387,7 +417,7 @@ def _divided(pool: _Pool, config: DataConfig) -> Dataset:
         raise DataError(f"only one class, '{pool.class_names[0]}'", hint="A classifier needs two or more.")
     given = np.array([part or "train" for part in pool.given], object)
     keys = pool.names if config.together == "none" else split.keys_of(pool.groups, pool.sha256, pool.links)
-    notes = _notes_of_findings(pool.findings)
+    notes = [*pool.notes, *_notes_of_findings(pool.findings)]
     if config.together == "none":
         notes.append("Copies, look-alikes and groups were divided as if they stood alone: numbers are optimistic.")
     if config.fold:

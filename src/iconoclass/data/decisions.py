@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,10 @@ def decide(examples: Sequence[Example], decisions: Sequence[Decision]) -> Decide
     return Decided(moved, frozenset(decision.image for decision in excluded), said)
 
 
-def read_decisions(path: Path, examples: Sequence[Example]) -> list[Decision]:
+def read_decisions(path: Path, names: Collection[str], classes: Collection[str]) -> list[Decision]:
     """The rows of a decisions.csv, also those without a decision.
 
+    names, classes: of all pictures that can be decided on, and those into which they can be moved.
     Raises: DataError, which names all at once: words and classes that are unknown, names that match no picture, and
     pictures that are decided on twice.
     """
@@ -67,15 +68,14 @@ def read_decisions(path: Path, examples: Sequence[Example]) -> list[Decision]:
     if missing := [name for name in COLUMNS[:3] if name not in header]:
         what = f"{path} has no column called {' or '.join(missing)}. Columns found: {', '.join(header)}"
         raise DataError(what, hint=f"Needed: {', '.join(COLUMNS[:3])}.")
-    names = {example.name for example in examples}
-    classes = sorted({example.class_name for example in examples})
+    names, classes = set(names), sorted(classes)
     decisions: dict[str, Decision] = {}
     wrong = []
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         row = dict(zip(header, cells, strict=False))
-        decision = _decision_of(row, names)
+        decision = _decision_of(row, names, classes)
         before = decisions.setdefault(decision.image, decision)
         if before.word and decision.word and before != decision:
             wrong.append(f"line {line}: {decision.image} is decided on twice")
@@ -87,15 +87,17 @@ def read_decisions(path: Path, examples: Sequence[Example]) -> list[Decision]:
     return list(decisions.values())
 
 
-def _decision_of(row: dict[str, str], names: set[str]) -> Decision:
-    image = row.get("image", "")
-    # Names that a spreadsheet would take for a formula were written with an apostrophe before them.
-    image = next((name for name in (image, image.removeprefix("'"), image.strip()) if name in names), image)
-    word, class_name = (row.get(name, "").strip() for name in ("decision", "class_name"))
-    return Decision(image, word.lower(), class_name, row.get("reason", "").strip())
+def _decision_of(row: dict[str, str], names: Collection[str], classes: Collection[str]) -> Decision:
+    image, class_name = _meant(row.get("image", ""), names), _meant(row.get("class_name", ""), classes)
+    return Decision(image, row.get("decision", "").strip().lower(), class_name, row.get("reason", "").strip())
 
 
-def _problems(decision: Decision, names: set[str], classes: Sequence[str]) -> list[str]:
+def _meant(text: str, known: Collection[str]) -> str:
+    """Names that a spreadsheet would take for a formula were written with an apostrophe before them."""
+    return next((name for name in (text, text.removeprefix("'"), text.strip()) if name in known), text.strip())
+
+
+def _problems(decision: Decision, names: Collection[str], classes: Collection[str]) -> list[str]:
     problems = []
     if not decision.word:
         return []
@@ -103,7 +105,7 @@ def _problems(decision: Decision, names: set[str], classes: Sequence[str]) -> li
         problems.append(f"no picture is called '{decision.image}'")
     if decision.word not in WORDS:
         problems.append(f"there is no decision '{decision.word}'. {did_you_mean(decision.word, WORDS)}")
-    if decision.word == "relabel" and decision.class_name.removeprefix("'") not in classes:
+    if decision.word == "relabel" and decision.class_name not in classes:
         problems.append(f"there is no class '{decision.class_name}'. {did_you_mean(decision.class_name, classes)}")
     return problems
 

@@ -111,5 +111,24 @@ def folds(
     return found
 
 
+def learned_and_held(
+    labels: npt.NDArray[np.int32], keys: Iterable[str], most: int, seed: int, purpose: str
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Positions to learn from and positions held out, for each of at most `most` folds.
+
+    As many folds as the smallest class has keys. None, where that is one, or where a class would be held out whole.
+    """
+    keys = list(keys)
+    numbers = np.unique(np.array(keys), return_inverse=True)[1]
+    distinct = np.unique(np.stack([labels, numbers]), axis=1)[0]
+    count = min(most, int(np.bincount(distinct)[np.unique(labels)].min()))
+    if count < 2:
+        return []
+    fold_of = folds(labels, keys, count, seed, purpose)
+    found = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(count)]
+    classes = len(np.unique(labels))
+    return found if all(len(np.unique(labels[learned])) == classes for learned, _ in found) else []
+
+
 def _rank(key: str, seed: int, purpose: str) -> bytes:
     return hashlib.blake2b(f"{purpose}\0{seed}\0{key}".encode("utf-8", "surrogateescape"), digest_size=16).digest()

@@ -96,12 +96,12 @@ def _read(name: str, dataset: Dataset, rows: list[list[str]], temperature: float
     return Judged(asked, probabilities, len(split) if len(asked) < len(split) else None, raw)
 
 
-def refuse_other_pictures(run: Run, dataset: Dataset) -> None:
+def refuse_other_pictures(run: Run, dataset: Dataset, advice: str = "train again, or bring back the old ones") -> None:
     """Raises: DataError, if the data set is no longer the one that the run was trained on."""
     if dataset.fingerprint != run.dataset["fingerprint"]:
         raise DataError(
             f"the pictures of {dataset.config.source} are not those that {run.name} was trained on",
-            hint="Some were added, changed or removed since: train again, or bring back the old ones.",
+            hint=f"Some were added, changed or removed since: {advice}.",
         )
 
 

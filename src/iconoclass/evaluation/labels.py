@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from iconoclass.data.dataset import Dataset, Split, open_dataset
 from iconoclass.data.decisions import Decision, write_decisions
-from iconoclass.data.split import keys_of
+from iconoclass.data.split import keys_of, learned_and_held
 from iconoclass.errors import DataError
 from iconoclass.evaluation.evaluator import refuse_other_pictures
 from iconoclass.files import printable
@@ -71,10 +71,14 @@ def out_of_sample(features: Floats, split: Split, classes: int, seed: int = 0) -
     """Probabilities of each example by a logistic regression on the features of the other folds: float64 (n, classes).
 
     Of the strengths of regularisation the one whose loss on the folds is lowest. What belongs together is in one fold.
+    Raises: DataError, where there are no folds in which every class is learned.
     """
     scaled = features - features.mean(axis=0)
     scaled = scaled / (scaled.std() or 1.0)
-    folds = _folds(split, seed)
+    folds = learned_and_held(split.labels, keys_of(split.groups, split.sha256), FOLDS, seed, "labels")
+    if not folds:
+        what = "a class has training pictures of one group only: no others can say whether its labels are right"
+        raise DataError(what, hint="Add pictures to it.")
     tried = STRENGTHS if len(split) <= MANY else STRENGTHS[-1:]
     found = [_by_folds(scaled, split.labels, folds, classes, strength) for strength in tried]
     own = [shares[np.arange(len(split)), split.labels] for shares in found]
@@ -95,20 +99,6 @@ def _by_folds(
             regression.fit(features[learned], labels[learned])
         found[np.ix_(held, regression.classes_)] = regression.predict_proba(features[held])
     return found
-
-
-def _folds(split: Split, seed: int) -> list[tuple[Positions, Positions]]:
-    """(learned from, held out) positions of each fold."""
-    from sklearn.model_selection import GroupKFold, StratifiedKFold
-
-    least = int(np.bincount(split.labels)[np.unique(split.labels)].min())
-    if least < 2:
-        raise DataError("a class has one training picture: no other can say whether its label is right")
-    groups = np.unique(np.array(list(keys_of(split.groups, split.sha256))), return_inverse=True)[1]
-    if groups.max() + 1 == len(split):
-        folds = StratifiedKFold(min(FOLDS, least), shuffle=True, random_state=seed)
-        return list(folds.split(split.labels, split.labels))
-    return list(GroupKFold(min(FOLDS, int(groups.max()) + 1)).split(groups, groups, groups))
 
 
 @dataclass(frozen=True)
@@ -150,12 +140,7 @@ class Suspects:
         ]
 
     def write(self, path: Path | str) -> Path:
-        """Write a decisions.csv, for `train --decisions`. The pictures stay as they are.
-
-        Raises: DataError, where the data did not come as files, of which single ones could be decided on.
-        """
-        if self.run.findings is None:
-            raise DataError(f"{self.run.dataset['source']} comes as arrays: there are no files to decide on")
+        """Write a decisions.csv, for `train --decisions`. The pictures stay as they are."""
         write_decisions(Path(path), self.decisions())
         return Path(path)
 

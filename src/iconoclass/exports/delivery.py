@@ -20,13 +20,14 @@ import numpy as np
 from iconoclass import __version__
 from iconoclass.data.dataset import Dataset, open_dataset
 from iconoclass.errors import DataError, IntegrityError, UsageError
+from iconoclass.evaluation.evaluator import refuse_other_pictures
 from iconoclass.evaluation.files import labelled_pictures, opened_for
 from iconoclass.exports import verify as proving
 from iconoclass.exports.page import page, readme
-from iconoclass.files import STALE_S, make_folder, sha256_of, write_json, write_text
+from iconoclass.files import STALE_S, make_folder, remove, sha256_of, size_of, write_json, write_text
 from iconoclass.intervals import share, wilson
-from iconoclass.prediction.card import Card, remove, size_of, write_card
-from iconoclass.prediction.manifest import LABELS, Golden, Manifest, described, manifest_beside
+from iconoclass.prediction.card import LABELS, Card, write_card
+from iconoclass.prediction.manifest import Golden, Manifest, described, manifest_beside
 from iconoclass.prediction.predictor import Predictor, model_file
 from iconoclass.prediction.runtimes import open_model
 from iconoclass.prediction.vetting import kind_of, vet
@@ -117,11 +118,7 @@ def _dataset_of(run: Run, data: Dataset | Path | str | None, offline: bool) -> D
     if "imported_from" in run.dataset:
         raise DataError(f"{run.name} was imported without pictures", hint="Give labelled ones: --data DIR.")
     dataset = open_dataset(run.config.data, offline=offline)
-    if dataset.fingerprint != run.dataset["fingerprint"]:
-        raise DataError(
-            f"the pictures of {dataset.config.source} are not those that {run.name} was trained on",
-            hint="Some were added, changed or removed since: bring back the old ones, or give others with --data.",
-        )
+    refuse_other_pictures(run, dataset, "bring back the old ones, or give others with --data")
     return dataset
 
 

@@ -16,12 +16,12 @@ from iconoclass.config import Config
 from iconoclass.errors import DataError, IntegrityError, RunError, UsageError, pick
 from iconoclass.exports.quarantine import FORBIDDEN, SCALINGS
 from iconoclass.images.resize import RESIZES
+from iconoclass.prediction.card import LABELS
 from iconoclass.prediction.predictor import Predictor
 from iconoclass.prediction.vetting import vet, vet_kind
 from iconoclass.run import Run
 
 TIMEOUT_S = 300
-LABELS = "labels.txt"
 # Of the environment, what a Python needs to run; no keys and no addresses.
 _KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 

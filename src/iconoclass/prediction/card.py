@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from iconoclass.prediction.vetting import DAMAGED, NAME, SAVED_MODEL, kind_of, v
 
 FORMAT = 1  # of cards and manifests
 KEY = "iconoclass"  # where a format keeps words with values
+LABELS = "labels.txt"  # where programs for a format look for class names
 
 MOST_CLASSES, MOST_SIDE, MOST_TEXT = 100_000, 4096, 32 << 20
 
@@ -51,7 +51,11 @@ class Card:
         return "".join(f"{' '.join(name.split())}\n" for name in self.class_names)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"image_shape": list(self.image_shape), "colour": "RGB or grey", "pixels": "0 to 255"}
+        return asdict(self) | {
+            "image_shape": list(self.image_shape),
+            "colour": "grey" if self.image_shape[2] == 1 else "RGB",
+            "pixels": "0 to 255",
+        }
 
 
 def card_of(content: Any, where: str) -> Card:
@@ -104,13 +108,18 @@ def canonical(content: Any) -> str:
     return json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def seal_of(content: Mapping[str, Any]) -> str:
+    """The digest of content, by which a change in it is seen."""
+    return sha256_of(canonical(content).encode())
+
+
 def sealed(content: Mapping[str, Any]) -> str:
-    """JSON with its own digest, so that a change in it is seen.
+    """JSON with its own seal.
 
     >>> unsealed(sealed({"a": 1}), "it")
     {'a': 1}
     """
-    return canonical({**content, "seal": sha256_of(canonical(content).encode())})
+    return canonical({**content, "seal": seal_of(content)})
 
 
 def unsealed(text: str | bytes, where: str) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def unsealed(text: str | bytes, where: str) -> dict[str, Any]:
         seal = content.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise IntegrityError(f"{where} has no readable description: {error!r}", hint=DAMAGED) from error
-    if seal != sha256_of(canonical(content).encode()):
+    if seal != seal_of(content):
         raise IntegrityError(f"{where} was changed since it was made: its description", hint=DAMAGED, code="MODEL_HASH")
     return dict(content)
 
@@ -218,20 +227,16 @@ def _tflite_digests(path: Path) -> dict[str, str]:
     if content.rfind(b"PK\x05\x06") >= 0:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             body = min(member.header_offset for member in archive.infolist())
-            labels = archive.read("labels.txt")
-    return (
-        {"model": sha256_of(content[:body]), "labels.txt": sha256_of(labels)}
-        if labels
-        else {"model": sha256_of(content)}
-    )
+            labels = archive.read(LABELS)
+    return {"model": sha256_of(content[:body]), LABELS: sha256_of(labels)} if labels else {"model": sha256_of(content)}
 
 
 def _write_tflite(path: Path, card: Card, text: str) -> None:
     content = json.loads(text)
     content.pop("seal")
-    content["body"]["labels.txt"] = sha256_of(card.labels.encode())
+    content["body"][LABELS] = sha256_of(card.labels.encode())
     with path.open("r+b") as file, zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(_undated("labels.txt"), card.labels)
+        archive.writestr(_undated(LABELS), card.labels)
         archive.writestr(_undated(NAME), sealed(content))
 
 
@@ -335,20 +340,3 @@ PLACES = {
     ".h5": Place(_h5_text, _h5_digests, _write_h5),
     SAVED_MODEL: Place(_saved_model_text, _saved_model_digests, _write_saved_model),
 }
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    return (
-        path.stat().st_size
-        if path.is_file()
-        else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    )
-
-
-def remove(path: Path) -> None:
-    """A file or a folder that we have made ourselves."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

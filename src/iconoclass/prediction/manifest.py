@@ -7,14 +7,13 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from iconoclass.errors import IntegrityError
-from iconoclass.files import sha256_of, write_text
-from iconoclass.prediction.card import Card, canonical, card_of, read_card, unsealed
+from iconoclass.files import sha256_of, write_json
+from iconoclass.prediction.card import LABELS, Card, card_of, read_card, seal_of, unsealed
 from iconoclass.prediction.vetting import DAMAGED
 
-MANIFEST, LABELS = "manifest.json", "labels.txt"
+MANIFEST = "manifest.json"
 MOST_BYTES = 64 << 20
 
 
@@ -55,14 +54,7 @@ class Manifest:
                 for golden in self.golden
             ],
         }
-        content["seal"] = sha256_of(canonical(content).encode())
-        write_text(folder / MANIFEST, _readable(content))
-
-
-def _readable(content: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_json(folder / MANIFEST, {**content, "seal": seal_of(content)})
 
 
 def manifest_beside(path: Path) -> Manifest | None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError, RunError, UsageError
 from iconoclass.images.prepare import prepare
-from iconoclass.prediction.card import Card
+from iconoclass.prediction.card import LABELS, Card
 from iconoclass.prediction.certainty import UNKNOWN_RATE, Certainty, temper
 from iconoclass.prediction.manifest import MANIFEST, read_checked
 from iconoclass.prediction.runtimes import RUNTIMES, Runtime, SeesFeatures, open_model
@@ -104,7 +104,7 @@ class Predictor:
         vet_kind(path)
         card = read_checked(path)
         if card is None:
-            if (path.parent / "labels.txt").is_file() or path.suffix in {".keras", ".h5"}:
+            if (path.parent / LABELS).is_file() or path.suffix in {".keras", ".h5"}:
                 hint = f"To use a network from elsewhere: iconoclass import {path}"
             else:
                 hint = "`iconoclass export` makes files that do."

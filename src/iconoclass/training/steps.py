@@ -12,8 +12,6 @@ from typing import Any
 from iconoclass.backend import BACKEND
 from iconoclass.data.batches import Batch
 
-XLA = False  # TensorFlow's compiler; on a CPU it makes these networks slower (benchmarks/ablation.py)
-
 
 @dataclass(frozen=True)
 class Step:
@@ -51,7 +49,8 @@ def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
         if not compiled:
             # The batch's length is left open: one trace serves shorter batches too.
             signature = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
-            compiled.append(tf.function(step, jit_compile=XLA).get_concrete_function(*signature))
+            # Not by XLA, which knows no deterministic gradient of max pooling.
+            compiled.append(tf.function(step, jit_compile=False).get_concrete_function(*signature))
         value, correct = compiled[0](*tensors)
         return float(value), int(correct)
 

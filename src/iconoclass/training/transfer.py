@@ -19,7 +19,7 @@ import numpy.typing as npt
 from iconoclass.backend import keras
 from iconoclass.data.batches import at_once, balanced_weights
 from iconoclass.data.dataset import Split, Tell
-from iconoclass.data.split import keys_of
+from iconoclass.data.split import keys_of, learned_and_held
 from iconoclass.data.store import key_of, stored
 from iconoclass.models import weights
 from iconoclass.models.pretrained import LOGITS
@@ -185,31 +185,11 @@ def fit_head(
     scale = np.float32(np.sqrt(np.mean([np.square(features - centre).mean() for features in views]))) or np.float32(1)
     scaled = [(features - centre) / scale for features in views]
     asked = scaled if looks_twice else scaled[:1]
-    folds = _folds(labels, keys_of(split.groups, split.sha256), seed)
+    folds = learned_and_held(labels, keys_of(split.groups, split.sha256), FOLDS, seed, "head")
     strength, accuracy = _chosen(scaled, asked, labels, weigh, folds) if folds else (USUAL_STRENGTH, 0.0)
     kernel, bias = _solve(_regression(strength), scaled, labels, weigh, np.arange(len(labels)))
     kernel = kernel / scale
     return Head(kernel, (bias - centre @ kernel).astype(np.float32), strength, len(folds), accuracy)
-
-
-def _folds(labels: npt.NDArray[np.int32], keys: Any, seed: int) -> list[tuple[Any, Any]]:
-    """(learned from, judged) positions, five times if the smallest class allows it: stratified, and what belongs
-    together stays together.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    groups = np.unique(np.array(list(keys)), return_inverse=True)[1]
-    distinct = np.unique(np.stack([labels, groups]), axis=1)[0]
-    folds = min(FOLDS, int(np.bincount(distinct)[np.unique(labels)].min()))
-    if folds < 2:
-        return []
-    how: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": seed}
-    if groups.max() + 1 == len(labels):  # each on its own, for which there is a faster way
-        return list(StratifiedKFold(**how).split(labels, labels))
-    found = list(StratifiedGroupKFold(**how).split(labels, labels, groups))
-    # Where few groups hold a class, all of it may have landed in one fold: nothing could be learned of it.
-    is_whole = all(len(np.unique(labels[learned])) == len(np.unique(labels)) for learned, _ in found)
-    return found if is_whole else []
 
 
 def _chosen(
