@@ -11,24 +11,35 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from iconoclass.exports.verify import as_png
+from strokes import strokes_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="NOT RUN: needs a Chromium on this machine")
 
 
+@contextmanager
+def served(path: Path, *arguments: str) -> Iterator[str]:
+    """The address of a server of its own."""
+    command = [sys.executable, "-m", "iconoclass", "serve", str(path), "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "ICONOCLASS_API_KEY": ""})
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
 @pytest.fixture(scope="module")
 def url(exported) -> Iterator[str]:
-    command = [sys.executable, "-m", "iconoclass", "serve", str(exported["onnx"].path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "ICONOCLASS_API_KEY": ""})
-    yield process.stdout.readline().strip()
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    with served(exported["onnx"].path) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +150,65 @@ def test_nothing_is_wider_than_the_screen(page: Any, files: list[Path]) -> None:
     page.locator("#gallery li").nth(5).wait_for()
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_many_hundred_pictures_wait_their_turn_on_the_page(
+    browser: Any, exported, files: list[Path], count: int
+) -> None:
+    """H32"""
+    with served(exported["onnx"].path, "--max-waiting", "3") as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.locator("html[data-is-ready]").wait_for()
+        contents = [base64.b64encode(path.read_bytes()).decode() for path in files]
+        page.evaluate(
+            """([contents, count]) => {
+              const input = document.getElementById("files");
+              const transfer = new DataTransfer();
+              for (let at = 0; at < count; at += 1) {
+                const bytes = Uint8Array.from(atob(contents[at % contents.length]), (letter) => letter.charCodeAt(0));
+                transfer.items.add(new File([bytes], `${at}.png`, { type: "image/png" }));
+              }
+              input.files = transfer.files;
+              input.dispatchEvent(new Event("change", { bubbles: true }));
+            }""",
+            [contents, count],
+        )
+        page.locator("#count", has_text=re.compile(f"^{count}")).wait_for(timeout=240_000)
+        assert "refused" not in page.inner_text("#count")
+        page.close()
+
+
+def drawn(page: Any, pixels: Any) -> str:
+    """What the page says about a picture that is drawn with the mouse."""
+    page.click("#clear")
+    sheet = page.locator("#sheet").bounding_box()
+    for stroke in strokes_of(pixels):
+        places = [(sheet["x"] + x * sheet["width"], sheet["y"] + y * sheet["height"]) for x, y in stroke]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places:
+            page.mouse.move(*place)
+        page.mouse.up()
+    page.wait_for_timeout(1000)
+    return str(page.inner_text("#word"))
+
+
+@pytest.mark.slow
+@pytest.mark.datasets
+def test_drawn_digits_are_recognised(browser: Any, tmp_path: Path) -> None:
+    import iconoclass as ic
+
+    run = ic.train("mnist", epochs=2, output=tmp_path)
+    test = ic.load_dataset("mnist").test
+    firsts = [int((test.labels == digit).argmax()) for digit in range(10)]
+    with served(run.path) as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.locator("html[data-is-ready]").wait_for()
+        page.click("#way-draw")
+        said = [drawn(page, test.pixels[at][..., 0]) for at in firsts]
+        page.close()
+    right = sum(word == str(digit) for digit, word in enumerate(said))
+    assert right >= 9, said

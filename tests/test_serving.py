@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import re
@@ -15,29 +16,36 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+import jsonschema
 import numpy as np
 import pytest
 
-from iconoclass.errors import EnvironmentFault, ImageError, IntegrityError, RunError, UsageError
+import inference_protocol_schema as schema
+from bad_worker import DIES, HANGS, NAN, SLOW
+from iconoclass.errors import EnvironmentFault, IconoclassError, ImageError, IntegrityError, RunError, UsageError
 from iconoclass.exports.verify import as_png
+from iconoclass.images.prepare import prepare
 from iconoclass.prediction.predictor import Predictor
 from iconoclass.serving.access import Access, read_keys
 from iconoclass.serving.api import State
 from iconoclass.serving.batching import Batcher, BusyError, DeadlineError
-from iconoclass.serving.bodies import read_body
-from iconoclass.serving.engine import Engine
+from iconoclass.serving.bodies import Memory, read_body
+from iconoclass.serving.engine import Answered, Engine, Lane, Watch
 from iconoclass.serving.limits import Limits
 from iconoclass.serving.metrics import Metrics
-from iconoclass.serving.model import Model, NaNAnswerError, Source
+from iconoclass.serving.model import Model, Source
+from iconoclass.serving.network import Network
 from iconoclass.serving.problems import RequestError, content_of
 from iconoclass.serving.server import _ignore_callers, reload
+from iconoclass.serving.worker import CHILD, WorkerLostError
 
 KEY = "a-key-that-is-long-enough"
 
@@ -81,6 +89,35 @@ def test_a_lone_question_is_asked_at_once_and_those_that_come_meanwhile_go_toget
         assert ask.batches == [[0], [1, 2, 3], [4, 5]]
 
     asyncio.run(scene())
+
+
+def test_who_asks_again_as_soon_as_he_has_his_answer_is_answered_at_once() -> None:
+    async def scene() -> None:
+        ask = Asked()
+        ask.gate.set()
+        batcher = Batcher(ask, most=3, waiting=10)
+        assert [await batcher.answer(number, later(1)) for number in range(20)] == [10 * number for number in range(20)]
+
+    asyncio.run(scene())
+
+
+def test_cheap_questions_travel_together_and_dear_ones_side_by_side() -> None:
+    async def batches(each_s: float) -> list[int]:
+        sizes: list[int] = []
+
+        async def ask(questions: list[int]) -> list[int]:
+            sizes.append(len(questions))
+            await asyncio.sleep(each_s * len(questions))
+            return questions
+
+        batcher = Batcher(ask, most=16, waiting=100, at_once=2)
+        for _ in range(3):
+            sizes.clear()
+            await asyncio.gather(*(batcher.answer(number, later()) for number in range(32)))
+        return sizes
+
+    assert max(asyncio.run(batches(0.03))) == 1
+    assert max(asyncio.run(batches(0.0))) >= 8
 
 
 def test_a_full_queue_refuses_at_once_and_loses_nothing_that_it_has_accepted() -> None:
@@ -140,13 +177,13 @@ def test_a_batch_that_fails_fails_alone() -> None:
     async def scene() -> None:
         async def ask(questions: list[int]) -> list[int]:
             if 13 in questions:
-                raise NaNAnswerError
+                raise DeadlineError
             return questions
 
         batcher = Batcher(ask, most=1, waiting=9)
         answers = await asyncio.gather(*(batcher.answer(n, later()) for n in (1, 13, 2)), return_exceptions=True)
         assert answers[0] == 1
-        assert isinstance(answers[1], NaNAnswerError)
+        assert isinstance(answers[1], DeadlineError)
         assert answers[2] == 2
 
     asyncio.run(scene())
@@ -161,8 +198,13 @@ def file(exported) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(file: Path) -> Model:
-    return Model.load(file)
+def network(file: Path) -> Network:
+    return Network.load(file)
+
+
+@pytest.fixture(scope="session")
+def model(network: Network) -> Model:
+    return Model.of(network.described(), [])
 
 
 @pytest.fixture(scope="session")
@@ -172,97 +214,165 @@ def pictures() -> list[bytes]:
     return [as_png(pixels) for pixels in ic.load_dataset("digits").test.pixels[:40]]
 
 
-@contextmanager
-def engine_of(model: Model, **limits: float) -> Iterator[Engine]:
-    engine = Engine(model, Limits(**limits))
+BAD_WORKER = (sys.executable, str(Path(__file__).parent / "bad_worker.py"))
+
+
+@asynccontextmanager
+async def engine_of(file: Path, child: Sequence[str] = CHILD, **limits: float) -> AsyncIterator[Engine]:
+    bounds = Limits(**limits)
+    engine = Engine(await Lane.open(file, bounds, child=child), bounds)
     try:
         yield engine
     finally:
-        engine.close()
+        await engine.close()
 
 
-def test_every_answer_under_load_is_that_of_the_predictor(model: Model, file: Path, pictures: list[bytes]) -> None:
+def pixel_picture(first: int) -> np.ndarray:
+    """Pixels that tell a bad worker what to do."""
+    return np.full((8, 8, 1), first, np.uint8)
+
+
+def test_every_answer_under_load_is_that_of_the_predictor(file: Path, pictures: list[bytes]) -> None:
     expected = Predictor.load(file).predict(pictures)
 
-    async def scene(engine: Engine) -> list:
-        return await asyncio.gather(*(engine.answer([picture]) for picture in pictures))
+    async def scene() -> list:
+        async with engine_of(file) as engine:
+            return await asyncio.gather(*(engine.answer([picture]) for picture in pictures))
 
-    with engine_of(model) as engine:
-        found = asyncio.run(scene(engine))
-    for answered, prediction in zip(found, expected, strict=True):
+    for answered, prediction in zip(asyncio.run(scene()), expected, strict=True):
         [answer] = answered.answers
         assert np.allclose(answer.probabilities, list(prediction.probabilities.values()), atol=1e-6)
         assert answer.unknown == prediction.unknown
 
 
-def test_a_bad_picture_among_good_ones_is_refused_alone(model: Model, pictures: list[bytes]) -> None:
+def test_a_large_picture_is_opened_apart_and_answered_as_the_predictor_does(file: Path) -> None:
+    ramp = np.linspace(0, 255, 1_200_000).reshape(1200, 1000, 1).astype(np.uint8)
+    large, broken = as_png(ramp), as_png(ramp)[:-500]
+    [expected] = Predictor.load(file).predict(large)
+
+    async def scene() -> list:
+        async with engine_of(file) as engine:
+            return (await engine.answer([large, broken])).answers
+
+    answer, refused = asyncio.run(scene())
+    assert np.allclose(answer.probabilities, list(expected.probabilities.values()), atol=1e-6)
+    assert refused.code == "IMG_TRUNCATED"
+
+
+def test_a_bad_picture_among_good_ones_is_refused_alone(file: Path, pictures: list[bytes]) -> None:
     """H12"""
-    with engine_of(model) as engine:
-        answered = asyncio.run(engine.answer([pictures[0], b"no picture", pictures[1]]))
+
+    async def scene() -> Answered:
+        async with engine_of(file) as engine:
+            return await engine.answer([pictures[0], b"no picture", pictures[1]])
+
+    answered = asyncio.run(scene())
     assert isinstance(answered.answers[1], ImageError)
     assert [type(answer).__name__ for answer in answered.answers] == ["Answer", "ImageError", "Answer"]
 
 
-def test_a_request_is_taken_whole_or_not_at_all(model: Model, pictures: list[bytes]) -> None:
+def test_a_request_is_taken_whole_or_not_at_all(file: Path, pictures: list[bytes]) -> None:
     """H16"""
-    with engine_of(model, waiting=3) as engine:
-        with pytest.raises(BusyError):
-            asyncio.run(engine.answer(pictures[:4]))
-        assert len(asyncio.run(engine.answer(pictures[:3])).answers) == 3
-        assert engine.accepted == 0
+
+    async def scene() -> None:
+        async with engine_of(file, waiting=3) as engine:
+            with pytest.raises(BusyError):
+                await engine.answer(pictures[:4])
+            assert len((await engine.answer(pictures[:3])).answers) == 3
+            assert engine.accepted == 0
+
+    asyncio.run(scene())
 
 
-def test_a_picture_of_too_many_pixels_is_refused_by_its_header(model: Model, pictures: list[bytes]) -> None:
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(file: Path, pictures: list[bytes]) -> None:
     """I7"""
-    with engine_of(model, pixels=63) as engine:
-        [refused] = asyncio.run(engine.answer(pictures[:1])).answers
+
+    async def scene() -> Answered:
+        async with engine_of(file, pixels=63) as engine:
+            return await engine.answer(pictures[:1])
+
+    [refused] = asyncio.run(scene()).answers
     assert refused.code == "IMG_TOO_MANY_PIXELS"
 
 
-class Slow(Model):
-    """A model of another version that waits until it is let go."""
-
-    def __init__(self, model: Model, version: str) -> None:
-        super().__init__(model.predictor, model.name, version, [])
-        self.gate = threading.Event()
-
-    def answer(self, pictures):
-        self.gate.wait(5)
-        return super().answer(pictures)
-
-
-def test_who_has_been_accepted_is_answered_by_the_version_that_accepted_him(model: Model, pictures) -> None:
+def test_who_has_been_accepted_is_answered_by_the_version_that_accepted_him(file: Path) -> None:
     """H20"""
-    old, new = Slow(model, "old"), Slow(model, "new")
+    slow = [pixel_picture(SLOW)]
 
-    async def scene(engine: Engine) -> list[str]:
-        first = [asyncio.create_task(engine.answer([picture])) for picture in pictures[:8]]
-        await asyncio.sleep(0.05)
-        engine.swap(new)
-        second = [asyncio.create_task(engine.answer([picture])) for picture in pictures[:8]]
-        old.gate.set()
-        new.gate.set()
-        return [answered.model.version for answered in await asyncio.gather(*first, *second)]
+    async def scene() -> None:
+        async with engine_of(file, BAD_WORKER) as engine:
+            old = engine.lane
+            first = [asyncio.create_task(engine.ask(slow)) for _ in range(8)]
+            await asyncio.sleep(0.05)
+            engine.swap(await Lane.open(file, engine.limits, child=BAD_WORKER))
+            second = [asyncio.create_task(engine.ask(slow)) for _ in range(8)]
+            answered = await asyncio.gather(*first, *second)
+            assert [each.model is old.model for each in answered] == [True] * 8 + [False] * 8
+            assert old.workers.alive == 0, "the old version is let go when its last answer has gone"
 
-    with engine_of(old) as engine:
-        assert asyncio.run(scene(engine)) == ["old"] * 8 + ["new"] * 8
+    asyncio.run(scene())
 
 
-def test_a_model_that_hangs_costs_its_own_requests_and_no_others(model: Model, pictures: list[bytes]) -> None:
+def test_a_worker_that_hangs_is_replaced_and_costs_its_own_requests_alone(file: Path) -> None:
     """H17, H23"""
-    hanging = Slow(model, "hanging")
 
-    async def scene(engine: Engine) -> str:
-        with pytest.raises(DeadlineError):
-            await engine.answer(pictures[:1])
-        await asyncio.sleep(0.05)
-        engine.swap(model)
-        return (await engine.answer(pictures[:1])).model.version
+    async def scene() -> None:
+        async with engine_of(file, BAD_WORKER, request_s=1.0) as engine:
+            with pytest.raises(DeadlineError):
+                await engine.ask([pixel_picture(HANGS)])
+            for _ in range(4):
+                assert len((await engine.ask([pixel_picture(0)])).answers) == 1
+            assert engine.accepted == 0
 
-    with engine_of(hanging, request_s=0.3) as engine:
-        assert asyncio.run(scene(engine)) == model.version
-        assert engine.accepted == 0
-    hanging.gate.set()
+    asyncio.run(scene())
+
+
+def test_a_worker_that_dies_is_replaced_and_costs_its_own_requests_alone(file: Path) -> None:
+    """H22"""
+    lost: list[bool] = []
+
+    async def scene() -> None:
+        limits, watch = Limits(), Watch(lost=lambda: lost.append(True))
+        engine = Engine(await Lane.open(file, limits, watch, BAD_WORKER), limits, watch)
+        try:
+            for _ in range(3 * limits.workers):  # more than there are: each is replaced
+                with pytest.raises(WorkerLostError) as caught:
+                    await engine.ask([pixel_picture(DIES)])
+                assert content_of(caught.value)["status"] == 503
+                assert len((await engine.ask([pixel_picture(0)])).answers) == 1
+        finally:
+            await engine.close()
+        assert len(lost) == 3 * limits.workers
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_takes_anothers_place_serves_the_same_version(copied: Path) -> None:
+    """H20, H22"""
+    file = copied / "model.onnx"
+
+    async def scene() -> None:
+        async with engine_of(file, BAD_WORKER) as engine:
+            file.write_bytes(b"something else")
+            for _ in range(engine.limits.workers):
+                with pytest.raises(WorkerLostError):
+                    await engine.ask([pixel_picture(DIES)])
+            assert len((await engine.ask([pixel_picture(0)])).answers) == 1
+
+    asyncio.run(scene())
+
+
+def test_deadlines_do_not_care_what_the_clock_on_the_wall_says(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H30"""
+    jumps, wall = itertools.cycle([3600.0, -3600.0]), time.time()
+    monkeypatch.setattr(time, "time", lambda: wall + next(jumps))
+
+    async def scene() -> None:
+        async with engine_of(file, request_s=5) as engine:
+            for _ in range(20):
+                await engine.ask([pixel_picture(0)])
+
+    asyncio.run(scene())
 
 
 class Trickle:
@@ -283,19 +393,35 @@ def test_a_body_that_trickles_is_given_up_at_its_deadline() -> None:
     assert content_of(caught.value)["status"] == 408
 
 
-def test_nan_is_an_error_and_no_label(model: Model, monkeypatch: pytest.MonkeyPatch, pictures: list[bytes]) -> None:
+def test_bodies_together_may_not_take_more_memory_than_there_is_for_them() -> None:
+    memory = Memory(100)
+    with memory.share() as first, memory.share() as second:
+        first(60)
+        with pytest.raises(BusyError):
+            second(41)
+        second(40)
+    with memory.share() as third:
+        third(100)
+
+
+def test_nan_is_an_error_and_no_label(file: Path) -> None:
     """H24"""
-    monkeypatch.setattr(model.predictor, "_runtime", lambda pixels: np.full((len(pixels), 10), np.nan, np.float32))
-    with engine_of(model) as engine, pytest.raises(NaNAnswerError) as caught:
-        asyncio.run(engine.answer(pictures[:1]))
-    assert content_of(caught.value)["status"] == 500
+
+    async def scene() -> None:
+        async with engine_of(file, BAD_WORKER) as engine:
+            with pytest.raises(IconoclassError) as caught:
+                await engine.ask([pixel_picture(NAN)])
+            assert content_of(caught.value)["status"] == 500
+            assert content_of(caught.value)["code"] == "MODEL_NAN"
+
+    asyncio.run(scene())
 
 
 def test_a_file_that_answers_otherwise_than_when_it_was_made_is_not_served(file: Path, monkeypatch) -> None:
     """H21"""
-    monkeypatch.setattr(Model, "prepared", lambda self, picture: np.zeros(self.image_shape, np.uint8))
+    monkeypatch.setattr("iconoclass.serving.network.prepare", lambda picture, shape, rule: np.zeros(shape, np.uint8))
     with pytest.raises(IntegrityError, match="golden"):
-        Model.load(file)
+        Network.load(file)
 
 
 @pytest.fixture
@@ -307,19 +433,30 @@ def copied(file: Path, tmp_path: Path) -> Path:
 def test_a_new_version_is_served_and_a_bad_one_leaves_the_old_one(copied: Path) -> None:
     """H20, H21"""
     source = Source(copied)
-    with engine_of(source.load()[0]) as engine:
-        state, before, stamp = State(engine, Metrics()), engine.model, source.stamp
-        assert asyncio.run(reload(source, state))
-        after = engine.model
-        assert after is not before
-        content = (copied / "model.onnx").read_bytes()
-        (copied / "model.onnx").write_bytes(content[:-100])
-        assert source.stamp != stamp
-        assert not asyncio.run(reload(source, state))
-        assert engine.model is after
-    text = state.metrics.text().decode()
+
+    async def scene() -> str:
+        async with engine_of(source.file()) as engine:
+            state, before, stamp = State(engine, Metrics()), engine.lane, source.stamp
+            assert await reload(source, state)
+            after = engine.lane
+            assert after is not before
+            content = (copied / "model.onnx").read_bytes()
+            (copied / "model.onnx").write_bytes(content[:-100])
+            assert source.stamp != stamp
+            assert not await reload(source, state)
+            assert engine.lane is after
+            return state.metrics.text().decode()
+
+    text = asyncio.run(scene())
     assert 'iconoclass_reloads_total{result="served"} 1.0' in text
     assert 'iconoclass_reloads_total{result="refused"} 1.0' in text
+
+
+def test_a_run_that_was_judged_anew_is_a_new_version(run, tmp_path: Path) -> None:
+    source = Source(shutil.copytree(run.path, tmp_path / "run"))
+    before = source.stamp
+    source.run.write_calibration({**source.run.calibration, "temperature": 2.0})
+    assert source.stamp != before
 
 
 def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path: Path) -> None:
@@ -327,9 +464,10 @@ def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path: Path) -> N
         Source(tmp_path)
 
 
-def test_a_file_that_would_need_tensorflow_is_refused(exported) -> None:
+def test_what_a_worker_cannot_open_is_told_as_it_tells_it(exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="TensorFlow"):
-        Model.load(exported["keras"].path)
+        asyncio.run(Lane.open(exported["keras"].path, Limits()))
+    assert not list(Path(tempfile.gettempdir()).glob("iconoclass-*/model.keras")), "nothing is left behind"
 
 
 # -- access ------------------------------------------------------------------------------------------------------------
@@ -390,7 +528,9 @@ class Served:
     """`iconoclass serve` in a process of its own."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "iconoclass", "serve", *arguments, "--port", "0"]
+        self.start([sys.executable, "-m", "iconoclass", "serve", *arguments, "--port", "0"], **environment)
+
+    def start(self, command: list[str], **environment: str) -> None:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
         self.url = self.process.stdout.readline().strip()
@@ -552,12 +692,12 @@ def test_metrics_count_what_happened_and_made_up_paths_make_no_rows(server: Serv
     assert "iconoclass_accepted_pictures 0.0" in text
 
 
-def test_no_tensorflow_is_in_the_serving_process(server: Served) -> None:
-    maps = Path(f"/proc/{server.process.pid}/maps")
-    if not maps.exists():
-        pytest.skip("needs /proc")
-    assert "onnxruntime" in maps.read_text()
-    assert "tensorflow" not in maps.read_text()
+def test_no_tensorflow_is_in_the_serving_processes(server: Served) -> None:
+    workers = [Path(f"/proc/{number}/maps").read_text() for number in workers_of(server)]
+    assert all("onnxruntime" in maps and "tensorflow" not in maps for maps in workers)
+    own = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "onnxruntime" not in own, "what a model file does to its runtime, it does to a worker"
+    assert "tensorflow" not in own
 
 
 def infer(server: Served, content: object, name: str = "digits-resnet") -> tuple[int, dict]:
@@ -570,17 +710,47 @@ def tensor(data: object, shape: object = (1, 8, 8, 1), datatype: str = "UINT8", 
     return {"inputs": [{"name": name, "shape": shape, "datatype": datatype, "data": data}]}
 
 
-def test_the_inference_protocol_answers_as_the_model_does(server: Served, model: Model, pictures: list[bytes]) -> None:
-    pixels = model.prepared(pictures[0])
+def test_the_inference_protocol_answers_as_the_model_does(
+    server: Served, network: Network, model: Model, pictures: list[bytes]
+) -> None:
+    pixels = prepare(pictures[0], model.image_shape, model.resize_rule)
     status, told = infer(server, {**tensor(pixels.ravel().tolist()), "id": "mine"}, model.name)
     assert status == 200
     assert (told["model_name"], told["model_version"], told["id"]) == (model.name, model.version, "mine")
     [output] = told["outputs"]
     assert output["shape"] == [1, 10]
-    [expected] = model.answer([pixels])
+    [expected] = network.answers([pixels])
     assert np.allclose(output["data"], expected.probabilities, atol=1e-6)
     nested = infer(server, tensor(pixels[None].tolist()), model.name)[1]
     assert nested["outputs"] == told["outputs"]
+
+
+def test_all_answers_of_the_inference_protocol_keep_its_schema(server: Served, model: Model) -> None:
+    version = f"/v2/models/{model.name}/versions/{model.version}"
+    asked = {
+        "/v2": schema.SERVER,
+        "/v2/": schema.SERVER,
+        "/v2/health/live": schema.LIVE,
+        "/v2/health/ready": schema.READY,
+        f"/v2/models/{model.name}": schema.MODEL,
+        version: schema.MODEL,
+        f"/v2/models/{model.name}/ready": schema.MODEL_READY,
+        version + "/ready": schema.MODEL_READY,
+        "/v2/models/other": schema.ERROR,
+    }
+    for path, expected in asked.items():
+        jsonschema.validate(json.loads(server.ask("GET", path)[2]), expected)
+    # With all that the protocol allows in a question.
+    question = tensor([0] * 128, shape=[2, 8, 8, 1]) | {
+        "id": "42",
+        "parameters": {},
+        "outputs": [{"name": "probabilities"}],
+    }
+    for path in (f"/v2/models/{model.name}/infer", version + "/infer"):
+        status, _, answer = server.ask("POST", path, json.dumps(question).encode(), content_type="application/json")
+        assert status == 200
+        jsonschema.validate(json.loads(answer), schema.INFERRED)
+    jsonschema.validate(infer(server, {}, model.name)[1], schema.ERROR)
 
 
 BAD_TENSORS: dict[str, object] = {
@@ -686,3 +856,192 @@ def test_who_stands_before_a_door_that_lets_nobody_in_any_more_is_still_let_in()
     assert early.recv(3) == b"yes"
     for each in (door, early, accepted):
         each.close()
+
+
+# -- under trouble -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(file: Path, *arguments: str) -> Iterator[Served]:
+    """A server of one's own, which leaves with 0."""
+    served = Served(str(file), *arguments, ICONOCLASS_API_KEY="")
+    try:
+        yield served
+        assert served.stop()[0] == 0
+    finally:
+        served.process.kill()
+        served.process.communicate()
+
+
+def workers_of(served: Served) -> list[int]:
+    """The processes that it has started."""
+    own = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
+    if not own.exists():
+        pytest.skip("needs /proc")
+    return [int(number) for number in own.read_text().split()]
+
+
+def hammer(served: Served, picture: bytes, clients: int, requests: int) -> tuple[list[int], list[threading.Thread]]:
+    """So many clients at once, each with so many requests; the statuses that they get, in a list that grows."""
+    statuses: list[int] = []
+
+    def client() -> None:
+        for _ in range(requests):
+            status, _, _ = served.ask("POST", "/predict", picture, content_type="image/png")
+            statuses.append(status)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    return statuses, threads
+
+
+def metric(served: Served, name: str) -> float:
+    text = served.ask("GET", "/metrics")[2].decode()
+    return float(re.search(rf"^iconoclass_{name} (\S+)$", text, re.MULTILINE)[1])
+
+
+def test_workers_that_are_killed_cost_only_what_they_were_at(file: Path, pictures: list[bytes]) -> None:
+    """H22"""
+    with serving(file) as served:
+        there = metric(served, "workers")
+        statuses, threads = hammer(served, pictures[0], clients=4, requests=150)
+        for _ in range(3):
+            os.kill(workers_of(served)[0], signal.SIGKILL)
+            while metric(served, "workers") == there:
+                pass
+            while metric(served, "workers") < there:
+                time.sleep(0.02)
+        for thread in threads:
+            thread.join()
+        assert set(statuses) <= {200, 503}
+        assert len(statuses) == 600
+        assert statuses.count(503) <= 3 * 4, "a batch holds at most what four clients have asked"
+        assert metric(served, "workers_lost_total") == 3
+
+
+def test_a_server_without_workers_says_that_it_is_not_ready_until_there_is_one(file: Path) -> None:
+    """H22"""
+    with serving(file) as served:
+        for number in workers_of(served):
+            os.kill(number, signal.SIGKILL)
+        for status in (503, 200):
+            while served.ask("GET", "/readyz")[0] != status:
+                pass
+        assert served.ask("GET", "/healthz")[0] == 200
+
+
+def test_health_and_metrics_answer_while_everything_else_is_refused(file: Path, pictures: list[bytes]) -> None:
+    """H16, H27"""
+    with serving(file, "--max-waiting", "1") as served:
+        statuses, threads = hammer(served, pictures[0], clients=8, requests=30)
+        while any(thread.is_alive() for thread in threads):
+            assert served.ask("GET", "/healthz")[0] == served.ask("GET", "/metrics")[0] == 200
+        assert set(statuses) == {200, 429}
+        assert metric(served, "shed_total") == statuses.count(429)
+
+
+def test_clients_that_leave_without_waiting_leave_nothing_behind(file: Path, pictures: list[bytes]) -> None:
+    """H8"""
+    with serving(file) as served:
+        folder = Path(f"/proc/{served.process.pid}/fd")
+        if not folder.exists():
+            pytest.skip("needs /proc")
+        length = f"Content-Length: {len(pictures[0])}\r\n\r\n".encode()
+        whole = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + length + pictures[0]
+        assert served.ask("POST", "/predict", pictures[0])[0] == 200
+        before = len(list(folder.iterdir()))
+        for at in range(1000):
+            with closing(socket.create_connection(("127.0.0.1", served.port))) as connection:
+                connection.sendall(whole if at % 2 else whole[:-20])
+        while metric(served, "accepted_pictures"):
+            pass
+        for _ in range(200):
+            if len(list(folder.iterdir())) <= before + 1:
+                break
+            time.sleep(0.02)
+        assert len(list(folder.iterdir())) <= before + 1
+        assert metric(served, "cancelled_total") > 0
+
+
+IMPATIENT = """
+import sys
+from iconoclass.serving.access import Access
+from iconoclass.serving.limits import Limits
+from iconoclass.serving.server import serve
+print_url = lambda url: print(url, flush=True)
+serve(sys.argv[1], access=Access([]), port=0, limits=Limits(headers_s=1.0, body_s=1.0), tell=print_url)
+"""
+
+
+def test_two_hundred_slow_senders_are_shown_out_and_hinder_nobody(file: Path, pictures: list[bytes]) -> None:
+    """H7"""
+    served = Served.__new__(Served)
+    served.start([sys.executable, "-c", IMPATIENT, str(file)])
+    try:
+        heads = [
+            b"POST /predict HTTP/1.1\r\nHost: lo",
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx",
+        ]
+        slow = [socket.create_connection(("127.0.0.1", served.port), timeout=10) for _ in range(200)]
+        for at, connection in enumerate(slow):
+            connection.sendall(heads[at % 2])
+        assert {served.ask("POST", "/predict", pictures[0])[0] for _ in range(20)} == {200}
+        ends = [connection.makefile("rb").read() for connection in slow]
+        assert ends[::2] == [b""] * 100, "whose headers do not come is hung up on"
+        assert all(end.startswith(b"HTTP/1.1 408") for end in ends[1::2])
+        for connection in slow:
+            connection.close()
+        assert served.ask("POST", "/predict", pictures[0])[0] == 200
+    finally:
+        assert served.stop()[0] == 0
+
+
+def test_who_is_stopped_before_he_is_ready_leaves_nothing_behind(file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "iconoclass", "serve", str(file), "--port", "0"]
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("iconoclass-*/model.onnx")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_signal_does_not_wait(file: Path) -> None:
+    """H19"""
+    served = Served(str(file), ICONOCLASS_API_KEY="")
+    with closing(socket.create_connection(("127.0.0.1", served.port))) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nx")
+        served.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            served.process.wait(1)  # it waits for the rest of the body
+        served.process.send_signal(signal.SIGTERM)
+        _, said = served.process.communicate(timeout=10)
+    assert served.process.returncode == 130
+    assert "Traceback" not in said
+
+
+def test_predictions_go_on_where_nobody_reads_what_is_logged(copied: Path, pictures: list[bytes]) -> None:
+    """H28, H21"""
+    served = Served(str(copied), "--watch", ICONOCLASS_API_KEY="")
+    served.process.stdout.close()
+    served.process.stderr.close()
+    try:
+        (copied / "model.onnx").write_bytes(b"no model")
+        while not re.search(rb'reloads_total\{result="refused"\} 1', served.ask("GET", "/metrics")[2]):
+            time.sleep(0.1)
+        assert served.ask("POST", "/predict", pictures[0])[0] == 200
+    finally:
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(20) == 0
+
+
+def test_the_first_requests_are_answered_like_all_others(file: Path, pictures: list[bytes]) -> None:
+    """H31"""
+    with serving(file) as served:
+        statuses, threads = hammer(served, pictures[0], clients=16, requests=1)
+        for thread in threads:
+            thread.join()
+        assert statuses == [200] * 16

@@ -220,9 +220,13 @@ class Run:
         self._write_csv(self.predictions_path.name, header, rows)
 
     @property
+    def calibration_path(self) -> Path:
+        return self.path / "calibration.json"
+
+    @property
     def calibration(self) -> dict[str, Any]:
         """What calibration.json says; nothing where the run was judged before there was one."""
-        return self._read_json("calibration.json") if (self.path / "calibration.json").is_file() else {}
+        return self._read_json(self.calibration_path.name) if self.calibration_path.is_file() else {}
 
     @property
     def temperature(self) -> float:
@@ -236,7 +240,7 @@ class Run:
         return None if threshold is None else float(threshold)
 
     def write_calibration(self, calibration: Mapping[str, Any]) -> None:
-        write_json(self.path / "calibration.json", calibration)
+        write_json(self.calibration_path, calibration)
 
     @property
     def features_path(self) -> Path:

@@ -78,11 +78,12 @@ class Predictor:
         self.card: Card | None = None  # what an exported file says about itself
 
     @classmethod
-    def load(cls, path: Path | str, *, unknown_rate: float = UNKNOWN_RATE) -> Predictor:
+    def load(cls, path: Path | str, *, unknown_rate: float = UNKNOWN_RATE, threads: int | None = None) -> Predictor:
         """The predictor of a run's folder, or of an exported file: .onnx, .tflite, .keras, .h5, a SavedModel.
 
         unknown_rate: share of the pictures of the classes that may be called unknown, 0 to 0.5; 0 calls none so. In
-        an exported file the limit stands, and is one of confidence alone.
+        an exported file the limit stands, and is one of confidence alone. threads: that an exported file is asked
+        with; default: one for each core.
         Raises: RunError, if it is no run or has no model; IntegrityError, if the model was changed, is not safe to
         load, or cannot be loaded; EnvironmentFault, if what runs it is not installed; UsageError, if the rate is out of
         range.
@@ -90,7 +91,7 @@ class Predictor:
         if not 0 <= unknown_rate <= 0.5:
             raise UsageError(f"unknown_rate must be 0 to 0.5. Received: unknown_rate={unknown_rate}")
         if file := model_file(Path(path).expanduser()):
-            return cls._of_file(file, unknown_rate)
+            return cls._of_file(file, unknown_rate, threads)
         run = Run.open(path)
         height, width = run.dataset["image_size"]
         shape = (height, width, run.dataset["channels"])
@@ -100,7 +101,7 @@ class Predictor:
         return predictor
 
     @classmethod
-    def _of_file(cls, path: Path, unknown_rate: float) -> Predictor:
+    def _of_file(cls, path: Path, unknown_rate: float, threads: int | None) -> Predictor:
         vet_kind(path)
         card = read_checked(path)
         if card is None:
@@ -112,7 +113,8 @@ class Predictor:
         # Its temperature is inside the network. Of its features nothing is said, so that confidence alone decides.
         certainty = Certainty(least=card.threshold)
         shape = card.image_shape
-        predictor = cls(open_model(path), card.class_names, shape, card.resize, certainty, unknown_rate)
+        runtime = open_model(path, threads)
+        predictor = cls(runtime, card.class_names, shape, card.resize, certainty, unknown_rate)
         predictor.card = card
         predictor._try(path)
         return predictor

@@ -30,9 +30,10 @@ class SeesFeatures(Protocol):
         ...
 
 
-def open_model(path: Path) -> Runtime:
+def open_model(path: Path, threads: int | None = None) -> Runtime:
     """The runtime for a file, told by its suffix, or for the folder of a SavedModel.
 
+    threads: that ONNX Runtime and LiteRT compute with; default: one for each core. Keras has its own.
     Raises: RunError, if there is no such file; IntegrityError, if it is not safe to load, or cannot be loaded;
     EnvironmentFault, if what runs it is not installed.
     """
@@ -40,7 +41,7 @@ def open_model(path: Path) -> Runtime:
         raise RunError(f"there is no model {path}", hint="Was the training stopped before its first epoch ended?")
     vet(path)
     try:
-        return pick(RUNTIMES, kind_of(path), "kind of model file")(path)
+        return pick(RUNTIMES, kind_of(path), "kind of model file")(path, threads or usable_cores())
     except IconoclassError:
         raise
     # The runtimes let through whatever their parsers raise on damaged bytes.
@@ -61,7 +62,7 @@ def needed(module: str, package: str) -> Any:
         raise EnvironmentFault(what, hint=f"pip install {package}", code="MISSING_EXTRA") from error
 
 
-def _keras(path: Path) -> Runtime:
+def _keras(path: Path, threads: int) -> Runtime:
     from iconoclass.backend import keras
 
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -100,7 +101,7 @@ def _with_features(model: Any) -> Any:
     return keras.Model(inputs, [keras.layers.Average()(list(both)) for both in looks])
 
 
-def _saved_model(path: Path) -> Runtime:
+def _saved_model(path: Path, threads: int) -> Runtime:
     from iconoclass import backend
 
     # Keras's own backend may be another one; a SavedModel needs TensorFlow.
@@ -109,10 +110,10 @@ def _saved_model(path: Path) -> Runtime:
     return lambda pixels: np.asarray(serve(pixels=tensorflow.constant(pixels))["probabilities"], np.float32)
 
 
-def _onnx(path: Path) -> Runtime:
+def _onnx(path: Path, threads: int) -> Runtime:
     runtime = needed("onnxruntime", "onnxruntime")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors, which are raised as well
     # Threads that wait for work by spinning take it from everybody else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -121,9 +122,9 @@ def _onnx(path: Path) -> Runtime:
     return lambda pixels: np.asarray(session.run(None, {asked.name: pixels})[0], np.float32)
 
 
-def _litert(path: Path) -> Runtime:
+def _litert(path: Path, threads: int) -> Runtime:
     interpreters = needed("ai_edge_litert.interpreter", "'iconoclass[litert]'")
-    interpreter = interpreters.Interpreter(model_content=path.read_bytes(), num_threads=usable_cores())
+    interpreter = interpreters.Interpreter(model_content=path.read_bytes(), num_threads=threads)
     [asked], [answered] = interpreter.get_input_details(), interpreter.get_output_details()
     size = 0
 
@@ -141,7 +142,7 @@ def _litert(path: Path) -> Runtime:
     return ask
 
 
-RUNTIMES: dict[str, Callable[[Path], Runtime]] = {
+RUNTIMES: dict[str, Callable[[Path, int], Runtime]] = {
     ".keras": _keras,
     ".h5": _keras,
     ".onnx": _onnx,

@@ -11,19 +11,19 @@ from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from iconoclass import __version__
 from iconoclass.errors import IconoclassError, ImageError
 from iconoclass.serving import inference_protocol as protocol
 from iconoclass.serving import page
 from iconoclass.serving.access import Access
-from iconoclass.serving.bodies import Upload, read_body, uploads
+from iconoclass.serving.bodies import Memory, Upload, read_body, uploads
 from iconoclass.serving.engine import Answered, Engine
 from iconoclass.serving.guard import Guard, of_framework, refusal
 from iconoclass.serving.metrics import Metrics
 from iconoclass.serving.model import Answer, Model
-from iconoclass.serving.problems import RequestError, content_of
+from iconoclass.serving.problems import GoingDownError, RequestError, content_of
 
 TOP = 5
 
@@ -43,13 +43,18 @@ class State:
 
     def refuse_unready(self) -> None:
         if not self.is_ready:
-            raise RequestError("the server is going down", hint="Ask another.", code="NOT_READY", retry_s=1)
+            raise GoingDownError
+
+    def refuse_helpless(self) -> None:
+        if not self.engine.workers:
+            raise RequestError("no worker is there at the moment", hint="One is starting.", code="NOT_READY", retry_s=1)
 
 
 def build(state: State, access: Access) -> ASGIApp:
     """The whole application, guarded."""
     app = FastAPI(title="Iconoclass", version=__version__, docs_url=None, redoc_url=None)
-    state.metrics.watch(lambda: state.engine.accepted, lambda: state.is_ready)
+    engine = state.engine
+    state.metrics.watch(lambda: engine.accepted, lambda: engine.workers, lambda: state.is_ready and engine.workers > 0)
     state.metrics.tell_model(state.model.name, state.model.version)
     routes = _Routes(state)
     for path, (method, name) in ROUTES.items():
@@ -57,7 +62,7 @@ def build(state: State, access: Access) -> ASGIApp:
         app.add_api_route(path, getattr(routes, name), methods=[method], response_model=None, openapi_extra=described)
     app.add_exception_handler(IconoclassError, _refused)
     app.add_exception_handler(HTTPException, _refused)
-    return Guard(app, access, state.metrics)
+    return Guard(_Express(app, routes), access, state.metrics)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -67,20 +72,36 @@ async def _refused(request: Request, error: Exception) -> Response:
     return refusal(ours, request.scope)
 
 
+class _Express:
+    """`/predict` straight to its function: a router takes longer than the answer about a small picture."""
+
+    def __init__(self, app: ASGIApp, routes: _Routes) -> None:
+        self._app, self._routes = app, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+            answer = await self._routes.predict(Request(scope, receive))
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class _Routes:
     """A method a route. What it says in its docstring stands in openapi.json."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._memory = Memory(state.engine.limits.held)
 
     async def predict(self, request: Request) -> Response:
         """What pictures show: multipart/form-data with pictures in the field `file`, or one picture as the body."""
         engine = self._state.engine
-        body = await read_body(request, engine.limits)
-        self._state.refuse_unready()
-        top = _top_of(request)
-        sent = uploads(body, request.headers.get("content-type", ""), engine.limits)
-        answered = await engine.answer([upload.content for upload in sent])
+        with self._memory.share() as take:
+            body = await read_body(request, engine.limits, take)
+            self._state.refuse_unready()
+            top = _top_of(request)
+            sent = uploads(body, request.headers.get("content-type", ""), engine.limits)
+            answered = await engine.answer([upload.content for upload in sent])
         is_strict = len(sent) == 1 or request.query_params.get("strict") == "true"
         if is_strict and (refused := [answer for answer in answered.answers if isinstance(answer, ImageError)]):
             raise refused[0]
@@ -107,8 +128,9 @@ class _Routes:
         return PlainTextResponse("ok\n")
 
     async def ready(self, request: Request) -> Response:
-        """Whether it takes requests."""
+        """Whether it takes requests, and somebody is there to answer them."""
         self._state.refuse_unready()
+        self._state.refuse_helpless()
         return PlainTextResponse("ready\n")
 
     async def metrics(self, request: Request) -> Response:
@@ -160,10 +182,11 @@ class _Routes:
         """Probabilities of pixels."""
         engine = self._state.engine
         self._refuse_other(request)
-        body = await read_body(request, engine.limits)
-        self._state.refuse_unready()
-        pixels, given = protocol.pixels_of(body, self._state.model, engine.limits)
-        return _json(protocol.inferred(await engine.ask(pixels), given))
+        with self._memory.share() as take:
+            body = await read_body(request, engine.limits, take)
+            self._state.refuse_unready()
+            pixels, given = protocol.pixels_of(body, self._state.model, engine.limits)
+            return _json(protocol.inferred(await engine.ask(pixels), given))
 
     def _refuse_other(self, request: Request) -> None:
         given = request.path_params
@@ -237,6 +260,7 @@ ROUTES = {
     "/readyz": ("GET", "ready"),
     "/metrics": ("GET", "metrics"),
     "/v2": ("GET", "v2"),
+    "/v2/": ("GET", "v2"),
     "/v2/health/live": ("GET", "v2_live"),
     "/v2/health/ready": ("GET", "v2_ready"),
     _MODEL: ("GET", "v2_model"),

@@ -37,12 +37,14 @@ async function next() {
   }
 }
 
+const MOST_LOSSES = 3; // a worker of the server that dies takes others' pictures with it
+
 async function send(path, options = {}) {
-  for (;;) {
+  for (let losses = 0; ;) {
     const answer = await reached(path, options);
     if (answer.ok) return answer;
     if (answer.status === 401) await askForKey();
-    else if (answer.status === 429) await later(Number(answer.headers.get("retry-after")) || 1);
+    else if (answer.status === 429 || (answer.status === 503 && losses++ < MOST_LOSSES)) await later(Number(answer.headers.get("retry-after")) || 1);
     else throw new Problem((await answer.json().catch(() => ({}))).detail || "The server did not answer as it should.");
   }
 }

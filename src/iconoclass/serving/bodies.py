@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from iconoclass.files import printable
+from iconoclass.serving.batching import BusyError
 from iconoclass.serving.limits import Limits
 from iconoclass.serving.problems import RequestError
 
@@ -42,10 +44,35 @@ class Upload:
     name: str = ""
 
 
-async def read_body(request: Incoming, limits: Limits) -> bytes:
-    """All of it, if it is not too much and comes in time.
+class Memory:
+    """What all bodies together take: clients who each keep within their limit may be many."""
 
-    Raises: RequestError: TOO_LARGE, before the first byte where the client says so; SLOW; MEDIA_TYPE, if compressed.
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """What takes so many bytes more, until the end of the block. It raises BusyError where there are none left."""
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            if size > self.left:
+                raise BusyError("as much as may be in memory is waiting")
+            self.left -= size
+            mine += size
+
+        try:
+            yield take
+        finally:
+            self.left += mine
+
+
+async def read_body(request: Incoming, limits: Limits, take: Callable[[int], None] = lambda size: None) -> bytes:
+    """All of it, if it is not too much and comes in time. take: is told how much memory each part needs.
+
+    Raises: RequestError: TOO_LARGE, before the first byte where the client says so; SLOW; MEDIA_TYPE, if compressed;
+    what `take` raises.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise RequestError("the body is compressed", hint="Send it as it is.", code="MEDIA_TYPE")
@@ -59,6 +86,7 @@ async def read_body(request: Incoming, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.body_s):
             async for part in request.stream():
                 size += len(part)
+                take(len(part))
                 if size > limits.bytes:
                     raise _too_large(limits)
                 parts.append(part)

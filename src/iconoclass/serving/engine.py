@@ -1,4 +1,4 @@
-"""Engine: the bytes of pictures in, answers out: decoders, queue and model, and how one model follows another.
+"""Engine: the bytes of pictures in, answers out: queue, workers and model, and how one model follows another.
 
 A model has a lane of its own: whoever has entered a lane is answered by its model, and a new model opens a new lane. So
 no batch and no answer ever mixes two versions, and an old model goes when its last answer has gone.
@@ -7,19 +7,25 @@ no batch and no answer ever mixes two versions, and an old model goes when its l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from iconoclass.errors import ImageError
-from iconoclass.images.decode import MAX_PIXELS, read_header
-from iconoclass.serving.batching import Batcher, BusyError, DeadlineError
+import numpy as np
+
+from iconoclass.errors import IconoclassError, ImageError
+from iconoclass.images.decode import claimed_pixels
+from iconoclass.prediction.manifest import MANIFEST, Manifest, manifest_beside
+from iconoclass.serving.batching import Batcher, BusyError
 from iconoclass.serving.limits import Limits
+from iconoclass.serving.messages import Message, as_error
 from iconoclass.serving.model import Answer, Model, Pixels
-from iconoclass.serving.worker import Worker
+from iconoclass.serving.worker import CHILD, Workers
 
-Thing = TypeVar("Thing")
+# Larger pictures are opened apart, so that nobody waits in a batch for a picture that takes a second.
+QUICK_BYTES, QUICK_PIXELS = 256 << 10, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,117 +38,175 @@ class Answered:
     answers: list[Answer | ImageError]
 
 
-class _Lane:
-    """A model and the queue before it."""
+@dataclass
+class Watch:
+    """Who is told what happens inside. batch: how many pictures were asked about at once; lost: a worker is."""
 
-    def __init__(self, model: Model, engine: Engine, seen: Callable[[int], None]) -> None:
-        self.model, self._engine = model, engine
-        limits = engine.limits
-        self.batcher: Batcher[Pixels, Answer] = Batcher(self._ask, most=limits.batch, waiting=limits.waiting, seen=seen)
-
-    async def _ask(self, pictures: list[Pixels]) -> list[Answer]:
-        return await self._engine.ask_model(self.model, pictures)
+    batch: Callable[[int], None] = lambda size: None
+    lost: Callable[[], None] = lambda: None
 
 
+@dataclass(frozen=True)
+class _Question:
+    """A picture's file, or the pixels of one."""
+
+    content: bytes
+    are_pixels: bool = False
+
+
+class Lane:
+    """A model, the queue before it, and the workers behind it."""
+
+    def __init__(self, model: Model, workers: Workers, limits: Limits, watch: Watch, folder: Path) -> None:
+        self.model, self.workers, self._limits, self._folder = model, workers, limits, folder
+        self.accepted = 0
+        self.batcher: Batcher[_Question, Answer | IconoclassError] = Batcher(
+            self._ask, most=limits.batch, waiting=limits.waiting, at_once=limits.workers, seen=watch.batch
+        )
+
+    @classmethod
+    async def open(cls, file: Path, limits: Limits, watch: Watch | None = None, child: Sequence[str] = CHILD) -> Lane:
+        """Workers that have opened, proven and warmed up a file.
+
+        Raises: what Network.load raises; WorkerLostError.
+        """
+        watch = watch or Watch()
+        # A worker that takes another's place must open the same file, whatever has become of it meanwhile.
+        folder = Path(tempfile.mkdtemp(prefix="iconoclass-"))
+        try:
+            copy, manifest = await asyncio.to_thread(_copied, file, folder)
+            workers = Workers([*child, str(copy)], limits.workers, watch.lost)
+            described = await workers.start()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return cls(Model.of(described, manifest.golden if manifest else []), workers, limits, watch, folder)
+
+    async def _ask(self, questions: list[_Question]) -> list[Answer | IconoclassError]:
+        head = {
+            "do": "answer",
+            "sizes": [len(question.content) for question in questions],
+            "are_pixels": [question.are_pixels for question in questions],
+            "pixels": self._limits.pixels,
+        }
+        body = b"".join(question.content for question in questions)
+        return self._answers(await self.workers.ask(head, body, self._limits.request_s))
+
+    def _answers(self, message: Message) -> list[Answer | IconoclassError]:
+        head, body = message
+        rows = iter(np.frombuffer(body, np.float32).reshape(-1, len(self.model.class_names)))
+        return [as_error(told) if isinstance(told, dict) else Answer(next(rows), told) for told in head["told"]]
+
+    async def close(self) -> None:
+        await self.workers.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _copied(file: Path, folder: Path) -> tuple[Path, Manifest | None]:
+    """The file and its manifest in a folder of their own."""
+    for each in (file, file.parent / MANIFEST):
+        if each.is_file():
+            shutil.copyfile(each, folder / each.name)
+    return folder / file.name, manifest_beside(folder / file.name)
+
+
+@dataclass
 class Engine:
-    """Everything between a picture's bytes and its answer."""
+    """Everything between a picture's bytes and its answer. lane: that of the model which answers from now on."""
 
-    def __init__(self, model: Model, limits: Limits, seen: Callable[[int], None] = lambda size: None) -> None:
-        self.limits, self._seen = limits, seen
-        self._decoders = ThreadPoolExecutor(limits.decoders, thread_name_prefix="decoder")
-        self._worker = Worker("model")
-        self._lane = _Lane(model, self, seen)
-        self._accepted = 0
+    lane: Lane
+    limits: Limits
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        self._openers = Workers(CHILD, self.limits.workers, self.watch.lost)
+        self._old: set[Lane] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def model(self) -> Model:
-        return self._lane.model
+        return self.lane.model
 
     @property
     def accepted(self) -> int:
-        """Pictures that are being decoded, waiting or asked about."""
-        return self._accepted
+        """Pictures that are being opened, waiting or asked about."""
+        return sum(lane.accepted for lane in (self.lane, *self._old))
 
-    def swap(self, model: Model) -> None:
-        """From now on this model answers; what has been accepted is answered by the old one."""
-        self._lane = _Lane(model, self, self._seen)
+    @property
+    def workers(self) -> int:
+        """Processes that can be asked about the model."""
+        return self.lane.workers.alive
 
-    async def answer(self, pictures: Sequence[bytes], *, seconds: float | None = None) -> Answered:
-        """What each picture is. seconds: less time than the limits give, where the client asks for that.
+    def swap(self, lane: Lane) -> None:
+        """From now on this one answers; what has been accepted is answered by the old one, which then goes."""
+        old, self.lane = self.lane, lane
+        self._old.add(old)
+        self._close_if_left(old)
 
-        Raises: BusyError, before anything is decoded; DeadlineError; NaNAnswerError.
+    def _close_if_left(self, lane: Lane) -> None:
+        if lane in self._old and not lane.accepted:
+            self._old.discard(lane)
+            task = asyncio.create_task(lane.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def answer(self, pictures: Sequence[bytes]) -> Answered:
+        """What each picture is.
+
+        Raises: BusyError, before anything is opened; DeadlineError; WorkerLostError; IconoclassError, for NaN.
         """
-        lane = self._lane
-        return Answered(lane.model, await self._within(seconds, len(pictures), lane, self._decoded_and_asked, pictures))
+        return await self._all([_Question(picture) for picture in pictures])
 
-    async def ask(self, pixels: Sequence[Pixels], *, seconds: float | None = None) -> Answered:
+    async def ask(self, pixels: Sequence[Pixels]) -> Answered:
         """As `answer`, of pixels that are the model's size already."""
-        lane = self._lane
-        return Answered(lane.model, await self._within(seconds, len(pixels), lane, self._asked, pixels))
+        return await self._all([_Question(each.tobytes(), are_pixels=True) for each in pixels])
 
-    async def _within(
-        self,
-        seconds: float | None,
-        count: int,
-        lane: _Lane,
-        each: Callable[[_Lane, Any, float], Coroutine[Any, Any, Thing]],
-        things: Sequence[Any],
-    ) -> list[Thing]:
+    async def _all(self, questions: list[_Question]) -> Answered:
         """All of a request or nothing: its pictures share one deadline and come in together."""
-        if self._accepted + count > self.limits.waiting:
-            raise BusyError(self._accepted)
-        deadline = asyncio.get_running_loop().time() + min(seconds or self.limits.request_s, self.limits.request_s)
-        self._accepted += count
+        lane, count = self.lane, len(questions)
+        if self.accepted + count > self.limits.waiting:
+            raise BusyError(f"{self.accepted} pictures are waiting already")
+        deadline = asyncio.get_running_loop().time() + self.limits.request_s
+        lane.accepted += count
         try:
             if count == 1:  # without the tasks of a group: the usual request is of one picture
-                return [await each(lane, things[0], deadline)]
+                return Answered(lane.model, [await self._one(lane, questions[0], deadline)])
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(each(lane, thing, deadline)) for thing in things]
-            return [task.result() for task in tasks]
+                tasks = [group.create_task(self._one(lane, question, deadline)) for question in questions]
+            return Answered(lane.model, [task.result() for task in tasks])
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            self._accepted -= count
+            lane.accepted -= count
+            self._close_if_left(lane)
 
-    async def _decoded_and_asked(self, lane: _Lane, picture: bytes, deadline: float) -> Answer | ImageError:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout_at(deadline):
-                pixels = await loop.run_in_executor(self._decoders, self._prepared, lane.model, picture)
-        except ImageError as error:
-            return error
-        except TimeoutError:
-            raise DeadlineError from None
-        return await lane.batcher.answer(pixels, deadline)
+    async def _one(self, lane: Lane, question: _Question, deadline: float) -> Answer | ImageError:
+        if not question.are_pixels and _is_large(question.content):
+            opened = await self._opened(lane.model, question.content, deadline)
+            if isinstance(opened, ImageError):
+                return opened
+            question = opened
+        answer = await lane.batcher.answer(question, deadline)
+        if isinstance(answer, IconoclassError) and not isinstance(answer, ImageError):
+            raise answer
+        return answer
 
-    async def ask_model(self, model: Model, pictures: list[Pixels]) -> list[Answer]:
-        """Of one batch. A model that hangs is left behind with its thread, and the next batch gets a new one.
+    async def _opened(self, model: Model, picture: bytes, deadline: float) -> _Question | ImageError:
+        shape = {"shape": model.image_shape, "resize": model.resize_rule, "pixels": self.limits.pixels}
+        seconds = deadline - asyncio.get_running_loop().time()
+        head, pixels = await self._openers.ask({"do": "open", **shape}, picture, seconds)
+        error = as_error(head["error"]) if "error" in head else None
+        return error if isinstance(error, ImageError) else _Question(pixels, are_pixels=True)
 
-        Raises: DeadlineError, NaNAnswerError.
-        """
-        worker = self._worker
-        try:
-            # Whoever asked has given up by then.
-            async with asyncio.timeout(self.limits.request_s):
-                return await worker.do(lambda: model.answer(pictures))
-        except TimeoutError:
-            worker.close()
-            self._worker = Worker("model")
-            raise DeadlineError from None
+    async def close(self) -> None:
+        await asyncio.gather(self._openers.close(), *(lane.close() for lane in (self.lane, *self._old)))
+        await asyncio.gather(*self._closing)
 
-    async def _asked(self, lane: _Lane, pixels: Pixels, deadline: float) -> Answer:
-        return await lane.batcher.answer(pixels, deadline)
 
-    def _prepared(self, model: Model, picture: bytes) -> Pixels:
-        if self.limits.pixels < MAX_PIXELS:
-            header = read_header(picture)
-            if header.width * header.height > self.limits.pixels:
-                what = (
-                    f"the picture has {header.width} x {header.height} pixels, where {self.limits.pixels:,} are allowed"
-                )
-                raise ImageError(what, hint="Send it smaller.", code="IMG_TOO_MANY_PIXELS")
-        return model.prepared(picture)
-
-    def close(self) -> None:
-        self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._worker.close()
+def _is_large(picture: bytes) -> bool:
+    if len(picture) > QUICK_BYTES:
+        return True
+    try:
+        return claimed_pixels(picture) > QUICK_PIXELS
+    except ImageError:
+        return False  # whoever opens it says what is wrong with it

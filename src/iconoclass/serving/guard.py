@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from iconoclass.errors import IconoclassError
 from iconoclass.serving.access import Access
 from iconoclass.serving.metrics import Metrics
-from iconoclass.serving.problems import RequestError, content_of, headers_of, problem, status_of
+from iconoclass.serving.problems import GoingDownError, RequestError, content_of, headers_of, problem, status_of
 
 log = logging.getLogger("iconoclass.serving")
 
@@ -78,6 +79,8 @@ class _Exchange:
             self.guard.metrics.cancelled.inc()
         except IconoclassError as error:
             await self._refuse(error)
+        except asyncio.CancelledError:  # the server leaves, and waits no longer
+            await self._refuse(GoingDownError())
         except Exception:
             # The answer says nothing of it; the log says all.
             log.exception("request %s failed", self.id)
@@ -120,7 +123,8 @@ def _route_of(scope: Scope) -> str:
 def refusal(error: IconoclassError, scope: Scope) -> Response:
     """An error in the form of the route: that of the inference protocol below /v2, elsewhere a problem."""
     answer = v2_fault(error) if scope["path"].startswith("/v2") else problem(error, scope["state"]["request_id"])
-    if status_of(error) in {408, 413}:  # the rest of the body is not wanted
+    # The rest of the body is not wanted; or who comes back should find that the door is closed.
+    if status_of(error) in {408, 413} or isinstance(error, GoingDownError):
         answer.headers["connection"] = "close"
     return answer
 

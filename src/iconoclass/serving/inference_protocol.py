@@ -28,7 +28,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.version],
-        "platform": "onnx_onnxv1",
+        "platform": model.platform,
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *model.image_shape]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(model.class_names)]}],
     }

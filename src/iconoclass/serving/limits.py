@@ -13,13 +13,15 @@ from iconoclass.process import usable_cores
 class Limits:
     """Bounds of the server. All must be above 0.
 
-    bytes: of a body, all pictures together; pixels: of one picture, as its header says; pictures: in one request;
-    request_s: from the last byte of a request to its answer; body_s: for a body to arrive; headers_s: likewise for the
-    first line and the headers; waiting: pictures that are accepted and not answered yet; batch: asked about at once;
-    connections: open at the same time; drain_s: what accepted requests get after SIGTERM.
+    bytes: of a body, all pictures together; held: of all bodies that are in memory at the same time; pixels: of one
+    picture, as its header says; pictures: in one request; request_s: from the last byte of a request to its answer;
+    body_s: for a body to arrive; headers_s: likewise for the first line and the headers; waiting: pictures that are
+    accepted and not answered yet; batch: asked about at once; connections: open at the same time; drain_s: what
+    accepted requests get after SIGTERM.
     """
 
     bytes: int = 32 << 20
+    held: int = 256 << 20
     pixels: int = MAX_PIXELS
     pictures: int = 64
     request_s: float = 10.0
@@ -39,6 +41,6 @@ class Limits:
             raise UsageError(f"the limit pixels must be at most {MAX_PIXELS:,}. Received: {self.pixels:,}")
 
     @property
-    def decoders(self) -> int:
-        """Threads that decode. More than cores would only take turns."""
+    def workers(self) -> int:
+        """Processes that ask the model, and likewise that open large pictures. More than cores would take turns."""
         return usable_cores()

@@ -23,13 +23,16 @@ class Metrics:
         self.batches = Histogram(at["batch_pictures"], NAMES["batch_pictures"], buckets=BATCHES, registry=own)
         self.shed = Counter(at["shed"], NAMES["shed"], registry=own)
         self.cancelled = Counter(at["cancelled"], NAMES["cancelled"], registry=own)
+        self.lost = Counter(at["workers_lost"], NAMES["workers_lost"], registry=own)
         self.reloads = Counter(at["reloads"], NAMES["reloads"], ["result"], registry=own)
         self.accepted = Gauge(at["accepted_pictures"], NAMES["accepted_pictures"], registry=own)
+        self.workers = Gauge(at["workers"], NAMES["workers"], registry=own)
         self.ready = Gauge(at["ready"], NAMES["ready"], registry=own)
         self.model = Gauge(at["model_info"], NAMES["model_info"], ["name", "version"], registry=own)
 
-    def watch(self, accepted: Callable[[], int], is_ready: Callable[[], bool]) -> None:
+    def watch(self, accepted: Callable[[], int], workers: Callable[[], int], is_ready: Callable[[], bool]) -> None:
         self.accepted.set_function(accepted)
+        self.workers.set_function(workers)
         self.ready.set_function(is_ready)
 
     def tell_model(self, name: str, version: str) -> None:
@@ -46,8 +49,10 @@ NAMES = {
     "batch_pictures": "Pictures asked about at once.",
     "shed": "Requests refused because the queue was full or a rate was exceeded.",
     "cancelled": "Requests whose client left before the answer.",
+    "workers_lost": "Processes that died or were killed because they hung.",
     "reloads": "New versions by what became of them.",
     "accepted_pictures": "Accepted and not answered yet.",
+    "workers": "Processes that can be asked about the model.",
     "ready": "1 while requests are accepted.",
     "model_info": "The version that answers.",
 }

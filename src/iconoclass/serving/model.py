@@ -1,37 +1,24 @@
-"""Model: a proven file, opened, asked about its golden pictures, and warm; without TensorFlow in this process."""
+"""Model: what is served, as the server knows it; Source: the file that it comes from, made and proven if need be."""
 
 from __future__ import annotations
 
 import base64
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from iconoclass.errors import IconoclassError, IntegrityError, UsageError
-from iconoclass.files import sha256_of
-from iconoclass.images.prepare import prepare
-from iconoclass.prediction.manifest import Golden, Manifest, manifest_beside
-from iconoclass.prediction.predictor import Predictor, model_file
+from iconoclass.errors import IntegrityError
+from iconoclass.prediction.manifest import Golden
+from iconoclass.prediction.predictor import model_file
 from iconoclass.run import Run
 
-SERVED = {".onnx", ".tflite"}  # what runs without TensorFlow
-WARM_UP = 3  # first answers of a runtime are slow: it plans its memory
-
 Pixels = npt.NDArray[np.uint8]
-
-
-class NaNAnswerError(IconoclassError):
-    """The network answered NaN: no label is better than a made-up one."""
-
-    code = "MODEL_NAN"
-
-    def __init__(self) -> None:
-        super().__init__("the network's answer is not a number")
 
 
 @dataclass(frozen=True)
@@ -40,10 +27,6 @@ class Answer:
 
     probabilities: npt.NDArray[np.float32]
     unknown: str | None
-
-    @property
-    def best(self) -> int:
-        return int(self.probabilities.argmax())
 
 
 @dataclass(frozen=True)
@@ -58,61 +41,23 @@ class Example:
         return "data:image/png;base64," + base64.b64encode(self.picture).decode()
 
 
+@dataclass(frozen=True)
 class Model:
-    """What is served: a predictor, the version it is of, and pictures to try."""
+    """What is served: a version, what it answers about, and pictures to try. The network itself is in the workers."""
 
-    def __init__(self, predictor: Predictor, name: str, version: str, golden: list[Golden]) -> None:
-        self.predictor, self.name, self.version = predictor, name, version
-        self.examples = [Example(each.picture, each.class_name) for each in golden]
+    name: str
+    version: str
+    class_names: list[str]
+    image_shape: tuple[int, int, int]
+    resize_rule: str
+    platform: str
+    examples: list[Example] = field(default_factory=list)
 
     @classmethod
-    def load(cls, file: Path) -> Model:
-        """Open, prove and warm up.
-
-        Raises: IntegrityError, if it no longer answers as it did when it was made; whatever Predictor.load raises.
-        """
-        if file.suffix.lower() not in SERVED:
-            raise UsageError(f"{file} would need TensorFlow to be served", hint="Export the run: --format onnx.")
-        predictor = Predictor.load(file)
-        manifest = manifest_beside(file)
-        name = (predictor.card.run if predictor.card else "") or file.stem
-        model = cls(predictor, name, sha256_of(file)[:12], manifest.golden if manifest else [])
-        model._prove(file, manifest)
-        model._warm_up()
-        return model
-
-    def _prove(self, file: Path, manifest: Manifest | None) -> None:
-        for golden in manifest.golden if manifest else []:
-            [answer] = self.answer([self.prepared(golden.picture)])
-            apart = np.abs(answer.probabilities - np.array(golden.probabilities, np.float32)).max()
-            if manifest and apart > manifest.tolerance:
-                what = f"{file} answers a golden picture otherwise than when it was made: by {apart:.2g}"
-                raise IntegrityError(what, hint="Export it again.", code="EXPORT_DIFFERS")
-
-    def _warm_up(self) -> None:
-        blank = np.zeros(self.predictor.image_shape, np.uint8)
-        for _ in range(WARM_UP):
-            self.answer([blank])
-
-    @property
-    def class_names(self) -> list[str]:
-        return self.predictor.class_names
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.predictor.image_shape
-
-    def prepared(self, picture: bytes) -> Pixels:
-        """The bytes of a file as the network's pixels. Raises: ImageError."""
-        return prepare(picture, self.image_shape, self.predictor.resize_rule)
-
-    def answer(self, pictures: list[Pixels]) -> list[Answer]:
-        """Raises: NaNAnswerError."""
-        found = self.predictor.probabilities(np.stack(pictures))
-        if not np.isfinite(found).all():
-            raise NaNAnswerError
-        doubts = self.predictor.certainty.doubts(found, None, self.predictor.unknown_rate)
-        return [Answer(row, doubt) for row, doubt in zip(found, doubts, strict=True)]
+    def of(cls, described: dict[str, Any], golden: Sequence[Golden]) -> Model:
+        """As a worker describes it, with the pictures of its manifest."""
+        shape = tuple(described.pop("image_shape"))
+        return cls(**described, image_shape=shape, examples=[Example(each.picture, each.class_name) for each in golden])
 
 
 # -- which file ------------------------------------------------------------------------------------------------------
@@ -123,8 +68,9 @@ class Source:
 
     def __init__(self, path: Path | str) -> None:
         path = Path(path).expanduser()
-        self._file = model_file(path)
-        self.run = None if self._file else Run.open(path)
+        found = model_file(path)
+        self._file = found or path
+        self.run = None if found else Run.open(path)
 
     @property
     def report(self) -> Path | None:
@@ -138,7 +84,8 @@ class Source:
     @property
     def stamp(self) -> tuple[int, ...]:
         """Changes when there is something new to load; empty while it is being written."""
-        watched = [self.run.model_path] if self.run else [self._file] if self._file else []
+        # A run that is judged anew may get another temperature.
+        watched = [self.run.model_path, *_if_there(self.run.calibration_path)] if self.run else [self._file]
         try:
             stats = [path.stat() for path in watched]
         except OSError:
@@ -157,7 +104,8 @@ class Source:
         return self._exported
 
     def _is_outdated(self, run: Run, file: Path) -> bool:
-        return file.stat().st_mtime < run.model_path.stat().st_mtime
+        sources = [run.model_path, *_if_there(run.calibration_path)]
+        return any(file.stat().st_mtime < source.stat().st_mtime for source in sources)
 
     def _export(self) -> None:
         """In a child: TensorFlow takes seconds and half a gigabyte, and stays where it has once been loaded."""
@@ -171,7 +119,6 @@ class Source:
             what = said[-1] if said else f"it left with {done.returncode}"
             raise IntegrityError(f"{run.name} could not be exported: {what}", hint="Nothing is served unproven.")
 
-    def load(self) -> tuple[Model, float]:
-        """The model, and the seconds that it took."""
-        began = time.monotonic()
-        return Model.load(self.file()), time.monotonic() - began
+
+def _if_there(path: Path) -> list[Path]:
+    return [path] if path.is_file() else []

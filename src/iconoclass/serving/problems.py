@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from iconoclass.errors import IconoclassError, ImageError
 from iconoclass.serving.batching import BusyError
+from iconoclass.serving.worker import WorkerLostError
 
 
 class RequestError(IconoclassError):
@@ -21,6 +22,15 @@ class RequestError(IconoclassError):
     def __init__(self, what: str, *, hint: str = "", code: str | None = None, retry_s: float | None = None) -> None:
         super().__init__(what, hint=hint, code=code)
         self.retry_s = retry_s
+
+
+class GoingDownError(RequestError):
+    """What came after SIGTERM."""
+
+    code = "NOT_READY"
+
+    def __init__(self) -> None:
+        super().__init__("the server is going down", hint="Ask another.", retry_s=1)
 
 
 def status_of(error: IconoclassError) -> int:
@@ -51,7 +61,7 @@ def _sentence(what: str) -> str:
 
 def headers_of(error: IconoclassError) -> dict[str, str]:
     headers = {}
-    retry_s = error.retry_s if isinstance(error, (BusyError, RequestError)) else None
+    retry_s = error.retry_s if isinstance(error, (BusyError, RequestError, WorkerLostError)) else None
     if retry_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(retry_s)))
     if error.code == "KEY":
@@ -81,5 +91,6 @@ STATUS = {
     "RATE": 429,
     "MODEL_NAN": 500,
     "NOT_READY": 503,
+    "WORKER": 503,
     "DEADLINE": 504,
 }

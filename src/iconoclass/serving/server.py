@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import importlib
 import logging
 import signal
 import socket
@@ -20,10 +21,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from iconoclass.errors import EnvironmentFault, IconoclassError, Interrupted, Terminated
 from iconoclass.serving.access import Access
 from iconoclass.serving.api import State, build
-from iconoclass.serving.engine import Engine
+from iconoclass.serving.engine import Engine, Lane, Watch
 from iconoclass.serving.limits import Limits
 from iconoclass.serving.metrics import Metrics
-from iconoclass.serving.model import Model, Source
+from iconoclass.serving.model import Source
 
 log = logging.getLogger("iconoclass.serving")
 
@@ -47,7 +48,7 @@ def serve(
     """Serve a run or an exported file until SIGTERM or Ctrl-C, then answer what has been accepted.
 
     tell: hears the address, once requests are answered. port: 0 takes a free one.
-    Raises: EnvironmentFault, if the port is taken; what Model.load raises; Terminated, if not all that had been
+    Raises: EnvironmentFault, if the port is taken; what Network.load raises; Terminated, if not all that had been
     accepted could be answered in time.
     """
     limits = limits or Limits()
@@ -55,13 +56,12 @@ def serve(
     try:
         source = Source(path)
         stamp = source.stamp
-        model, _ = source.load()
-        metrics = Metrics()
-        engine = Engine(model, limits, metrics.batches.observe)
-        state = State(engine, metrics, source.report)
-        server = _Server(state, build(state, access), limits, door)
+        source.file()  # made now if need be, while Ctrl-C still ends everything at once
         url = f"http://{'localhost' if host == '127.0.0.1' else host}:{door.getsockname()[1]}"
-        asyncio.run(_serve(server, door, source if watch else None, stamp, lambda: tell(url)))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(source, stamp if watch else None, access, limits, door, lambda: tell(url)))
+    except asyncio.CancelledError:
+        raise Terminated("stopped before it was ready") from None
     finally:
         door.close()
 
@@ -69,7 +69,8 @@ def serve(
 def _door(host: str, port: int) -> socket.socket:
     """Raises: EnvironmentFault."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, or asyncio would not turn off Nagle's delay: 40 ms for every answer.
+    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((host, port))
@@ -80,19 +81,49 @@ def _door(host: str, port: int) -> socket.socket:
     return door
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where there is one."""
+    try:
+        uvloop: Any = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return make
+
+
 async def _serve(
-    server: _Server, door: socket.socket, source: Source | None, stamp: tuple[int, ...], ready: Callable[[], None]
+    source: Source,
+    watched: tuple[int, ...] | None,
+    access: Access,
+    limits: Limits,
+    door: socket.socket,
+    ready: Callable[[], None],
 ) -> None:
-    watching = asyncio.create_task(_watch(source, server.state, stamp)) if source else None
-    telling = asyncio.create_task(_when_started(server, ready))
+    """watched: the stamp of what is loaded first; None: new versions are not looked for."""
+    _end_at_sigterm(asyncio.current_task())
+    metrics = Metrics()
+    watch = Watch(metrics.batches.observe, metrics.lost.inc)
+    engine = Engine(await Lane.open(source.file(), limits, watch), limits, watch)
+    state = State(engine, metrics, source.report)
+    server = _Server(state, build(state, access), limits, door)
+    tasks = [asyncio.create_task(_when_started(server, ready))]
+    if watched is not None:
+        tasks.append(asyncio.create_task(_watch(source, state, watched)))
     try:
         await server.serve(sockets=[door])
     finally:
-        telling.cancel()
-        if watching:
-            watching.cancel()
-        server.state.engine.close()
+        for task in tasks:
+            task.cancel()
+        await engine.close()
     server.refuse_dropped()
+
+
+def _end_at_sigterm(task: asyncio.Task[Any] | None) -> None:
+    """Until the server listens, and minds signals itself: nothing is to be answered, only to be put away."""
+    loop = asyncio.get_running_loop()
+    if task:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, lambda number, _: loop.call_soon_threadsafe(task.cancel))
 
 
 async def _when_started(server: _Server, ready: Callable[[], None]) -> None:
@@ -119,14 +150,16 @@ async def _watch(source: Source, state: State, stamp: tuple[int, ...]) -> None:
 async def reload(source: Source, state: State) -> bool:
     """Whether the new version answers from now on."""
     try:
-        model = await asyncio.to_thread(lambda: Model.load(source.file()))
+        file = await asyncio.to_thread(source.file)
+        lane = await Lane.open(file, state.engine.limits, state.engine.watch)
+        model = lane.model
         if model.class_names != state.model.class_names:
             log.warning("the new version has other classes; clients will see them")
-    except IconoclassError as error:
+    except (IconoclassError, OSError) as error:
         log.error("the new version is not served, the old one stays: %s", error)  # noqa: TRY400 - the message says all
         state.metrics.reloads.labels("refused").inc()
         return False
-    state.engine.swap(model)
+    state.engine.swap(lane)
     state.metrics.tell_model(model.name, model.version)
     state.metrics.reloads.labels("served").inc()
     return True

@@ -1,0 +1,80 @@
+"""Network: a proven file, opened, asked about its golden pictures, and warm. It lives in a worker's process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iconoclass.errors import IconoclassError, IntegrityError, UsageError
+from iconoclass.files import sha256_of
+from iconoclass.images.prepare import prepare
+from iconoclass.prediction.manifest import Manifest, manifest_beside
+from iconoclass.prediction.predictor import Predictor
+from iconoclass.serving.model import Answer, Pixels
+
+SERVED = {".onnx": "onnx_onnxv1", ".tflite": "litert_tflite"}  # what runs without TensorFlow, as /v2 calls it
+WARM_UP = 3  # first answers of a runtime are slow: it plans its memory
+
+
+class Network:
+    """A predictor and the version that it is of."""
+
+    def __init__(self, predictor: Predictor, file: Path) -> None:
+        self._predictor, self._file = predictor, file
+        self.image_shape, self.resize_rule = predictor.image_shape, predictor.resize_rule
+
+    @classmethod
+    def load(cls, file: Path) -> Network:
+        """Open, prove and warm up.
+
+        Raises: IntegrityError, if it no longer answers as it did when it was made; whatever Predictor.load raises.
+        """
+        if file.suffix.lower() not in SERVED:
+            raise UsageError(f"{file} would need TensorFlow to be served", hint="Export the run: --format onnx.")
+        # A worker for each core: threads inside one would take turns with the other workers.
+        network = cls(Predictor.load(file, threads=1), file)
+        network._prove(manifest_beside(file))
+        network._warm_up()
+        return network
+
+    def _prove(self, manifest: Manifest | None) -> None:
+        for golden in manifest.golden if manifest else []:
+            pixels = prepare(golden.picture, self.image_shape, self.resize_rule)
+            expected = np.array(golden.probabilities, np.float32)
+            found = self._predictor.probabilities(pixels[None])[0]
+            if manifest and not np.abs(found - expected).max() <= manifest.tolerance:
+                apart = np.abs(found - expected).max()
+                what = f"{self._file} answers a golden picture otherwise than when it was made: by {apart:.2g}"
+                raise IntegrityError(what, hint="Export it again.", code="EXPORT_DIFFERS")
+
+    def _warm_up(self) -> None:
+        blank = np.zeros(self.image_shape, np.uint8)
+        for _ in range(WARM_UP):
+            self.answers([blank])
+
+    def described(self) -> dict[str, Any]:
+        """What the server must know of it."""
+        card = self._predictor.card
+        return {
+            "name": (card.run if card else "") or self._file.stem,
+            "version": sha256_of(self._file)[:12],
+            "class_names": self._predictor.class_names,
+            "image_shape": list(self.image_shape),
+            "resize_rule": self.resize_rule,
+            "platform": SERVED[self._file.suffix.lower()],
+        }
+
+    def answers(self, pictures: Sequence[Pixels]) -> list[Answer | IconoclassError]:
+        """Of each picture, in order; an error for those that get NaN: no label is better than a made-up one."""
+        if not pictures:
+            return []
+        found = self._predictor.probabilities(np.stack(pictures))
+        are_numbers = np.isfinite(found.sum(axis=1))
+        doubts = iter(self._predictor.certainty.doubts(found[are_numbers], None, self._predictor.unknown_rate))
+        return [
+            Answer(row, next(doubts)) if is_number else IconoclassError("the answer is no number", code="MODEL_NAN")
+            for row, is_number in zip(found, are_numbers, strict=True)
+        ]
