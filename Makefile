@@ -1,6 +1,7 @@
 # make demo   train, judge and ask a classifier, in a fresh environment of its own
 # make test   everything that must hold before a change lands
-# make notebooks   run them in full and keep their outputs (ten minutes)
+# make docs   the documentation as a site, in build/site
+# make notebooks   run them in full and keep their outputs (twenty minutes)
 # make lock   renew the versions that both are made with
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # Fashion-MNIST where it is at hand, else the digits that need no download.
 DEMO_DATA := $(if $(wildcard $(ICONOCLASS_DATA)/fashion_mnist),fashion_mnist,digits)
 
-.PHONY: demo test install notebooks lock clean
+.PHONY: demo test install docs notebooks lock clean
 
 demo: install
 	$(BIN)/iconoclass train $(DEMO_DATA) --name demo
@@ -31,6 +32,9 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+docs: install
+	$(BIN)/python docs/build.py
+
 notebooks: install
 	$(BIN)/python notebooks/run.py
 
@@ -39,4 +43,4 @@ lock:
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build runs .pytest_cache .mypy_cache .ruff_cache

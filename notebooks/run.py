@@ -1,6 +1,8 @@
 """Run the notebooks in full and keep their outputs: python notebooks/run.py [NAME.ipynb ...]
 
-Tests run them too, on reduced settings, and keep nothing.
+About twenty minutes on two cores, with the data sets under $ICONOCLASS_DATA or downloaded. Where there is no network,
+$ICONOCLASS_NOTEBOOK_WEIGHTS names a file with the weights of a backbone for the fourth one. Tests run them too, on
+reduced settings (ICONOCLASS_NOTEBOOK_QUICK=1), and keep nothing.
 """
 
 import sys

@@ -42,18 +42,22 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     return ic.train("digits", model="resnet", width=8, epochs=6, output=tmp_path_factory.mktemp("runs"))
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A folder of two classes: 20 reddish and 20 bluish noisy pictures, of several sizes, as PNG and JPEG."""
+def make_photos(folder: Path) -> Path:
+    """A folder `photos` in it of two classes: 20 reddish and 20 bluish noisy pictures of several sizes, PNG, JPEG."""
     random = np.random.default_rng(0)
     for name, colour in {"blue": (40, 60, 200), "red": (200, 60, 40)}.items():
-        (tmp_path / "photos" / name).mkdir(parents=True)
+        (folder / "photos" / name).mkdir(parents=True)
         for at in range(20):
             shape = (int(random.integers(16, 40)), int(random.integers(16, 40)), 3)
             pixels = np.clip(random.normal(colour, 30, shape), 0, 255).astype(np.uint8)
             suffix = "jpg" if at % 2 else "png"
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{at:02d}.{suffix}")
-    return tmp_path / "photos"
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{at:02d}.{suffix}")
+    return folder / "photos"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_photos(tmp_path)
 
 
 @pytest.fixture(scope="session")

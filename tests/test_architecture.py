@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "iconoclass"
 ORDER = [
     ("errors",),
     ("files",),
-    ("intervals", "pages"),
+    ("intervals", "pages", "inline"),
     ("config", "process"),
     ("backend",),
     ("run", "environment"),
@@ -30,7 +30,7 @@ ORDER = [
     ("evaluation",),
     ("exports",),
     ("pipeline",),
-    ("folds", "resuming", "curve"),
+    ("folds", "resuming", "curve", "notebooks"),
     ("serving",),
     ("cli",),
 ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from iconoclass.exports.delivery import Export, Verified, export, verify
     from iconoclass.exports.foreign import import_model
     from iconoclass.folds import Folds, cross_validate
+    from iconoclass.notebooks.writer import write_notebook
     from iconoclass.pipeline import preview, train
     from iconoclass.prediction.predictor import Prediction, Predictor
     from iconoclass.resuming import resume
@@ -67,6 +68,7 @@ _PUBLIC = {
     "suspects": "iconoclass.evaluation.labels",
     "train": "iconoclass.pipeline",
     "verify": "iconoclass.exports.delivery",
+    "write_notebook": "iconoclass.notebooks.writer",
 }
 
 __all__ = [
@@ -99,6 +101,7 @@ __all__ = [
     "suspects",
     "train",
     "verify",
+    "write_notebook",
 ]
 
 

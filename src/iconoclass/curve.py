@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from iconoclass import pipeline
+from iconoclass import inline, pipeline
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, open_dataset
 from iconoclass.errors import UsageError
@@ -59,6 +59,9 @@ class Curve:
             for run, size in zip(self.runs, self.sizes, strict=True)
         ]
         return {"points": rows, "next": {"of_each_class": NEXT, "gain": self.worth().as_json()}}
+
+    def _repr_html_(self) -> str:
+        return inline.text(self.table())
 
     def table(self) -> str:
         """A line a sample, and what more pictures would be worth."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iconoclass import pipeline
+from iconoclass import inline, pipeline
 from iconoclass.config import MOST_FOLDS
 from iconoclass.data.dataset import Dataset
 from iconoclass.errors import UsageError
@@ -38,6 +38,9 @@ class Folds:
             for run in self.runs
         ]
         return {"accuracy": self.accuracy.as_json(), "folds": rows}
+
+    def _repr_html_(self) -> str:
+        return inline.text(self.table())
 
     def table(self) -> str:
         """A line a fold, and one for all."""

@@ -19,7 +19,7 @@ from iconoclass.fetch import Progress
 from iconoclass.images.augment import AUGMENTATIONS, MIXES, Draws, augment
 from iconoclass.models import weights
 from iconoclass.run import Run, readable
-from iconoclass.training.progress import All, Lines, Listener, TensorBoard
+from iconoclass.training.progress import All, Few, Listener, TensorBoard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ def learn_and_judge(
     from iconoclass.training import checkpoint, trainer
 
     checkpoint.refuse_if_too_full(run, learner)
-    listeners: list[Listener] = [listener or Lines(sys.stdout)]
+    listeners: list[Listener] = [listener or Few(sys.stdout)]
     if learner.config.training.log == "tensorboard":
         listeners.append(TensorBoard(run.log_folder))
     earlier_s = learner.elapsed_s

@@ -16,9 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from iconoclass import inline
 from iconoclass.config import Config
 from iconoclass.errors import EnvironmentFault, RunError, UsageError
 from iconoclass.files import make_folder, new_folder, try_lock, write_json, write_text, writing_text
+from iconoclass.intervals import percent
 
 FORMAT = 1
 
@@ -101,6 +103,45 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """What became of it and its curves, for a notebook."""
+        config, drawn = self.config, self._drawn("curves")
+        epochs = int(self.history[-1]["epoch"]) if self.history else 0
+        learned = f"{epochs} epoch{'' if epochs == 1 else 's'}" if epochs else "the last layer alone"
+        network = f"{config.model.model}, recipe {config.training.recipe}, {learned}"
+        return inline.card(
+            self.name,
+            inline.said(f"{network}; seed {config.training.seed}"),
+            inline.said(self._outcome()),
+            inline.plot(drawn, "loss and accuracy by epoch") if drawn else "",
+            inline.said(f"In {readable(self.path)}; everything about it: {self.report_path.name}", quiet=True),
+        )
+
+    def _outcome(self) -> str:
+        if not self.is_complete:
+            return f"Not complete: {self.ended_as or 'iconoclass resume goes on with it'}."
+        score, seconds = self.summary.get("test_accuracy"), self.summary.get("seconds")
+        if not score:
+            return "Complete, and not judged yet."
+        interval = f" (95 % interval {percent(score['low'])} to {percent(score['high'])})" if "low" in score else ""
+        after = f", after {seconds:.0f} s" if seconds else ""
+        return f"{percent(score['value'])} of the test pictures named rightly{interval}{after}."
+
+    def plot(self, name: str) -> inline.Shown:
+        """A plot of the run, shown below a notebook's cell: curves, confusion_matrix, predictions, mistakes, ...
+
+        Raises: UsageError, if it has no such plot; it says which there are.
+        """
+        if path := self._drawn(name):
+            return inline.Shown(inline.plot(path, f"{name} of {self.name}"), readable(path))
+        there = sorted(path.stem for path in (self.path / "plots").glob("*.png"))
+        hint = f"There are: {', '.join(there)}." if there else f"Judge it: iconoclass evaluate {readable(self.path)}"
+        raise UsageError(f"{self.path} has no plot '{name}'", hint=hint)
+
+    def _drawn(self, name: str) -> Path | None:
+        path = self.path / "plots" / f"{name}.png"
+        return path if path.is_file() else None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

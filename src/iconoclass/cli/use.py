@@ -1,4 +1,4 @@
-"""predict, serve, export, verify, import: what a model is for."""
+"""predict, serve, export, verify, import, notebook: what a model is for."""
 
 from __future__ import annotations
 
@@ -221,3 +221,25 @@ def import_(
         print(note)
     print(readable(run.path))
     advise(f"iconoclass evaluate {readable(run.path)} --data DIR")
+
+
+@verbs.command(rich_help_panel=PANEL)
+def notebook(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="RUN|DATA", help="A run's folder; or a data set's name, folder, CSV, .npz, archive."),
+    ],
+    output: Annotated[Path | None, typer.Option(help="NAME.ipynb to write; default: after the source, here.")] = None,
+) -> None:
+    """Write a notebook about a run, or about pictures, that runs from top to bottom.
+
+    \b
+    iconoclass notebook runs/photos-resnet
+    iconoclass notebook photos/ --output study.ipynb
+    """
+    from iconoclass.notebooks.writer import write_notebook
+    from iconoclass.run import readable
+
+    path = readable(write_notebook(source, output))
+    print(path)
+    advise(f"jupyter lab {path} (pip install 'iconoclass[notebook]' brings it)")

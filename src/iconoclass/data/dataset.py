@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from iconoclass import inline
 from iconoclass.config import Config, DataConfig
 from iconoclass.data import archive, check, duplicates, folder, split
 from iconoclass.data.catalog import DATASETS, Entry, find
@@ -118,6 +119,12 @@ class Dataset:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
+    def parts(self) -> dict[str, Split]:
+        """The splits, each once: where the test part also validates, there is no other validation."""
+        twice = {"validation"} if self.validates_on_test else set()
+        return {name: part for name, part in self.splits.items() if name not in twice}
+
+    @property
     def validates_on_test(self) -> bool:
         return self.config.validation == "test"
 
@@ -157,6 +164,28 @@ class Dataset:
             parts = f"{len(self.train)} train, {len(self.test)} test, also used to validate"
         size = f"{height} x {width} {'grey' if channels == 1 else 'colour'}"
         return f"Dataset({self.name}: {parts}; {len(self.class_names)} classes; {size})"
+
+    def _repr_html_(self) -> str:
+        """Sizes, how many of each class, some pictures and the notes, for a notebook."""
+        height, width, channels = self.image_shape
+        size = f"{height} x {width} pixels, {'grey' if channels == 1 else 'colour'}"
+        return inline.card(
+            self.title,
+            inline.said(f"{sum(map(len, self.parts.values())):,} pictures of {len(self.class_names)} classes; {size}"),
+            *(inline.said(note, quiet=True) for note in self.notes),
+            inline.strips(("class", *self.parts), self._rows_by_class()),
+        )
+
+    def _rows_by_class(self, most: int = 20) -> Iterator[tuple[list[str], list[npt.NDArray[np.uint8]]]]:
+        """Name, how many each part has, and some training pictures; of the first classes only, where there are many."""
+        counts = [_counts(part.labels, len(self.class_names)) for part in self.parts.values()]
+        few = 6 if self.image_shape[1] > inline.SMALL else 10
+        for label, name in enumerate(self.class_names[:most]):
+            some = self.train.take(np.flatnonzero(self.train.labels == label)[:few])
+            yield [name, *(f"{count[label]:,}" for count in counts)], list(some)
+        if len(self.class_names) > most:
+            yield [f"{len(self.class_names) - most:,} more", *("…" for _ in counts)], []
+        yield ["all", *(f"{len(part):,}" for part in self.parts.values())], []
 
 
 def load_dataset(

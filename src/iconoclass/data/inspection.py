@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from iconoclass import inline
 from iconoclass.config import Config, DataConfig
 from iconoclass.data.catalog import DATASETS
 from iconoclass.data.check import decisions_of, inspect, refuse_if_strict
@@ -71,6 +72,9 @@ class Inspection:
         if not any(remark.is_trouble for remark in said):
             lines.append("✓ nothing that would mislead who learns from them")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return inline.text(self.table())
 
     def save(self, output: Path | str = "check") -> Path:
         """Write check.json, check.html and decisions.csv into a new folder, and say which: a second one gets -2.

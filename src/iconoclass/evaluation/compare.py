@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from iconoclass import inline
 from iconoclass.data.dataset import Split, open_dataset
 from iconoclass.errors import DataError, UsageError, WorseError
 from iconoclass.evaluation.page import SMALL, thumbnail
 from iconoclass.files import new_folder, write_json, write_text
-from iconoclass.intervals import Estimate, wilson
+from iconoclass.intervals import Estimate, share, wilson
 from iconoclass.pages import breakable, document, figures
 from iconoclass.run import Run, spreadsheet_safe
 
@@ -98,6 +99,14 @@ class Pair:
             return f"{first} and {second} cannot be told apart. {what}"
         return f"{second} is {self.outcome} than {first}. {what}"
 
+    def _repr_html_(self) -> str:
+        """Verdict and both accuracies, for a notebook."""
+        rows = [
+            (run.name, share(score.as_json()).strip())
+            for run, score in zip((self.first, self.second), self.accuracies, strict=True)
+        ]
+        return inline.card(self.verdict(), inline.table(("run", "test accuracy"), rows))
+
     def as_json(self) -> dict[str, Any]:
         first, second = self.accuracies
         return {
@@ -160,6 +169,12 @@ class Comparison:
     def table(self) -> str:
         """The verdicts as plain text."""
         return "\n".join(pair.verdict() for pair in self.pairs)
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        return "".join(pair._repr_html_() for pair in self.pairs)
 
     def as_json(self) -> list[dict[str, Any]]:
         return [pair.as_json() for pair in self.pairs]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from iconoclass import inline
 from iconoclass.data.dataset import Dataset, open_dataset
 from iconoclass.errors import DataError
 from iconoclass.evaluation.attention import Map, Pixels, looked_at, over
@@ -48,6 +49,27 @@ class Explanations:
 
     def text(self) -> str:
         return "\n".join(answer.text() for answer in self.answers)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        """For each picture: itself, what the answer rests on, the training pictures most like it."""
+        return "".join(
+            inline.card(
+                f"{Path(answer.prediction.image).name}: {answer.prediction.class_name} "
+                f"{answer.prediction.confidence:.0%}",
+                inline.gallery(
+                    [
+                        (answer.pixels, "the picture", ""),
+                        (over(answer.pixels, answer.attention), "what it rests on", ""),
+                    ]
+                ),
+                inline.said("The training pictures most like it:" if answer.nearest else "", quiet=True),
+                inline.gallery([(pixels, name, Path(image).name) for image, name, pixels in answer.nearest]),
+            )
+            for answer in self.answers
+        )
 
     def save(self, path: Path | str = "explain.png") -> Path:
         """Write the sheet: a row for each picture, with its map and the nearest training pictures."""

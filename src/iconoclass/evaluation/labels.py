@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from iconoclass import inline
 from iconoclass.data.dataset import Dataset, Split, open_dataset
 from iconoclass.data.decisions import Decision, write_decisions
 from iconoclass.data.split import keys_of, learned_and_held
@@ -108,6 +109,9 @@ class Suspects:
     run: Run
     examples: int
     found: list[Suspect]
+
+    def _repr_html_(self) -> str:
+        return inline.text(self.table())
 
     def table(self, most: int = 30) -> str:
         """What was found, as plain text."""

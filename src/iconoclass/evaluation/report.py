@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from iconoclass import inline
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.evaluation.metrics import METRICS, score
 from iconoclass.files import printable
@@ -156,6 +157,28 @@ class Report:
         """The numbers as plain text of at most 80 columns."""
         return table(self.metrics)
 
+    def __repr__(self) -> str:
+        return f"Report({self.run.name}: {share(self.metrics['test']['accuracy']).strip()} of test)"
+
+    def _repr_html_(self) -> str:
+        """Verdict, figures, confusion matrix and the worst mistakes, for a notebook."""
+        test = self.metrics["test"]
+        score = test["accuracy"]
+        interval = f"95 % interval {percent(score.get('low'))} to {percent(score.get('high'))}"
+        drawn = ("confusion_matrix", "mistakes") if self.run.predictions_path.is_file() else ()
+        return inline.card(
+            f"{percent(score['value'])} of {test['examples']:,} test pictures named rightly",
+            inline.said(f"{interval}; {self.run.name}", quiet=True),
+            *(inline.said(remark) for remark in _remarks(self.metrics)),
+            inline.table(("", *self.metrics), _cells(self.metrics)),
+            inline.table(("class, on test", "precision", "recall", "F1", "pictures"), _class_cells(test["per_class"])),
+            *(self.plot(name).html for name in drawn),
+        )
+
+    def plot(self, name: str) -> inline.Shown:
+        """A plot of the run, shown below a notebook's cell. Raises: UsageError, if there is none of that name."""
+        return self.run.plot(name)
+
     # -- how -------------------------------------------------------------------------------------------------------
 
     @property
@@ -260,6 +283,27 @@ def table(metrics: Mapping[str, Any], quiet: Style = str) -> str:
     return "\n".join(line.rstrip() for line in (*lines, *([""] if remarks else []), *remarks))
 
 
+def _cells(metrics: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row a metric, a cell a split, in words for a notebook."""
+    for metric, label in _ROWS.items():
+        if metric in metrics["test"]:
+            cells = (part[metric] for part in metrics.values())
+            yield [label, *((share(cell) if metric != "loss" else _loss(cell, str)).strip() for cell in cells)]
+    yield ["examples", *(f"{part['examples']:,}" for part in metrics.values())]
+
+
+def _class_cells(rows: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            name,
+            *(share(rows[name][metric]).strip() for metric in ("precision", "recall")),
+            percent(rows[name]["f1"]["value"]),
+            f"{rows[name]['support']:,}",
+        ]
+        for name in _weakest(rows)
+    ]
+
+
 def _remarks(metrics: Mapping[str, Any]) -> list[str]:
     """What must be said with the numbers."""
     remarks = [
@@ -275,9 +319,7 @@ def _remarks(metrics: Mapping[str, Any]) -> list[str]:
 
 def _class_lines(rows: Mapping[str, Any], quiet: Style) -> list[str]:
     """Precision, recall and F1 of every class on the test part; of the 20 weakest where there are more."""
-    order = list(rows)
-    if len(order) > 20:
-        order = sorted(order, key=lambda name: rows[name]["f1"]["value"] or 0.0)[:20]
+    order = _weakest(rows)
     title = "test, by class" if len(order) == len(rows) else f"20 weakest of {len(rows)}"
     lines = [_line(title, " precision", " recall") + f"  {'F1':>6} {'n':>6}"]
     for name in order:
@@ -285,6 +327,13 @@ def _class_lines(rows: Mapping[str, Any], quiet: Style) -> list[str]:
         numbers = [share(row[metric], quiet) for metric in ("precision", "recall")]
         lines.append(_line(_cut(name, LABEL), *numbers) + f"  {percent(row['f1']['value']):>6} {row['support']:>6,}")
     return lines
+
+
+def _weakest(rows: Mapping[str, Any], most: int = 20) -> list[str]:
+    """All classes in their order, or where there are many the weakest, the weakest first."""
+    if len(rows) <= most:
+        return list(rows)
+    return sorted(rows, key=lambda name: rows[name]["f1"]["value"] or 0.0)[:most]
 
 
 def _line(label: str, *cells: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from iconoclass import inline
 from iconoclass.errors import DataError, ImageError, ImageShapeError, IntegrityError, RunError, UsageError
 from iconoclass.images.prepare import prepare
 from iconoclass.prediction.card import LABELS, Card
@@ -46,6 +48,36 @@ class Prediction:
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable classes, the most probable first."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+    def _repr_html_(self) -> str:
+        """Its five likeliest classes as bars, for a notebook."""
+        return inline.card(self._line(), inline.said(self.image, quiet=True), inline.bars(self.top()))
+
+    def _line(self) -> str:
+        """The answer in a line; of an unknown picture also why."""
+        answer = f"{self.class_name} {self.confidence:.0%}"
+        return f"unknown ({self.unknown}); most like {answer}" if self.unknown else answer
+
+
+class Predictions(list[Prediction]):
+    """Answers in the order of the images. In a notebook the first ones show themselves with their pictures."""
+
+    SHOWN = 24
+
+    def __init__(self, answers: Iterable[Prediction], images: Sequence[ImageLike], predictor: Predictor) -> None:
+        super().__init__(answers)
+        self._images = images
+        self._predictor = predictor
+
+    def _repr_html_(self) -> str:
+        """A gallery: each picture as the model saw it, with the answer."""
+        seen = [(self._predictor.prepared(image), answer) for image, answer in zip(self._images, self, strict=False)]
+        more = len(self) - len(seen)
+        return inline.card(
+            f"{len(self):,} picture{'' if len(self) == 1 else 's'}",
+            inline.gallery([(pixels, answer._line(), Path(answer.image).name) for pixels, answer in seen]),
+            inline.said(f"and {more:,} more" if more else "", quiet=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -170,20 +202,22 @@ class Predictor:
             )
         return (pixels[at : at + self.batch] for at in range(0, len(pixels), self.batch))
 
-    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
-        """What each image is, in the order given.
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> Predictions:
+        """What each image is, in the order given: a list, which a notebook shows as a gallery.
 
         images: one or more paths, bytes of image files, PIL images, or uint8 arrays (height, width[, channels]) of
         any size; or one uint8 array (batch, height, width, channels).
         Raises: DataError, naming every image that cannot be read. `stream` goes on past them.
         """
-        answers = list(self.stream(images))
+        each = iter(_each(images))
+        first = list(itertools.islice(each, Predictions.SHOWN))
+        answers = list(self.stream(itertools.chain(first, each)))
         if refused := [answer for answer in answers if isinstance(answer, Refusal)]:
             if len(answers) == 1:
                 raise refused[0].error
             listed = "\n  ".join(f"{answer.image}: {answer.error}" for answer in refused)
             raise DataError(f"{len(refused)} of {len(answers)} images cannot be read:\n  {listed}")
-        return [answer for answer in answers if isinstance(answer, Prediction)]
+        return Predictions((answer for answer in answers if isinstance(answer, Prediction)), first, self)
 
     def stream(self, images: ImageLike | Iterable[ImageLike]) -> Iterator[Prediction | Refusal]:
         """As `predict`, one answer after the other in the order given; a Refusal for what cannot be read."""

@@ -58,6 +58,17 @@ class Lines(Listener):
         print(line, file=self.stream, flush=True)
 
 
+class Few(Lines):
+    """At most about twenty lines, however many epochs there are: for what stays on a page."""
+
+    MOST = 20
+
+    def ends_epoch(self, row: Mapping[str, float], now: Now) -> None:
+        every = -(-now.epochs // self.MOST)
+        if now.epoch % every == 0 or now.epoch in (1, now.epochs):
+            super().ends_epoch(row, now)
+
+
 class Live(Listener):
     """A line an epoch, and below it one that moves."""
 
