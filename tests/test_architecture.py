@@ -30,7 +30,8 @@ ORDER = [
     ("evaluation",),
     ("exports",),
     ("pipeline",),
-    ("folds", "resuming", "curve", "notebooks"),
+    ("folds", "resuming", "curve", "notebooks", "cluster"),
+    ("tuning", "bulk"),
     ("serving",),
     ("cli",),
 ]

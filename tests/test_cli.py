@@ -415,6 +415,18 @@ MISTAKES = [
     ("export nowhere --format onnx", 3, "there is no run nowhere"),
     ("verify nowhere.onnx", 2, "no exported model"),
     ("import nowhere.keras", 3, "there is no file nowhere.keras"),
+    ("tune --time soon", 2, "must be a time such as 90s, 5m or 1h30m"),
+    ("tune --time 0s", 2, "--time must be more than 0"),
+    ("tune --trials 1", 2, "--trials must be 3 or more"),
+    ("tune --trials 5 --time 1h", 2, "--trials and --time exclude each other"),
+    ("tune --epochs 0", 2, "greater than 0"),
+    ("tune --sampler tep", 2, "Did you mean 'tpe'"),
+    ("tune --storage mysql://me@there/db", 2, "postgresql://USER:PASSWORD@HOST/DATABASE"),
+    ("tune --cluster 10.0.0.1:6379", 2, "cannot share an SQLite file"),
+    ("tune mnits", 3, "Did you mean 'mnist'"),
+    ("predict nowhere a.png --cluster local", 2, "--output"),
+    ("predict nowhere a.png --output a.parquet --workers 2", 2, "--cluster"),
+    ("predict nowhere a.png --output a.parquet", 3, "there is no run nowhere"),
 ]
 
 
@@ -523,5 +535,5 @@ def test_every_option_that_our_texts_advise_is_there() -> None:
         for path in Path(iconoclass.__file__).parent.rglob("*.py")
         for option in re.findall(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*(?![\w:-])", path.read_text(encoding="utf-8"))
     }
-    elsewhere = {"--help", "--debug", "--version", "--logdir"}  # the last one is TensorBoard's
+    elsewhere = {"--help", "--debug", "--version", "--logdir", "--head"}  # the last two are TensorBoard's and Ray's
     assert {option: where for option, where in advised.items() if option not in options | elsewhere} == {}

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iconoclass.bulk.prediction import Written, predict_all
     from iconoclass.config import Config
     from iconoclass.curve import Curve, learning_curve
     from iconoclass.data.dataset import Dataset, Split, load_dataset
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from iconoclass.prediction.predictor import Prediction, Predictor
     from iconoclass.resuming import resume
     from iconoclass.run import Run
+    from iconoclass.tuning.outcome import Outcome
+    from iconoclass.tuning.study import tune
 
 __version__ = "0.1.0"
 
@@ -47,12 +50,14 @@ _PUBLIC = {
     "Folds": "iconoclass.folds",
     "IconoclassError": "iconoclass.errors",
     "Inspection": "iconoclass.data.inspection",
+    "Outcome": "iconoclass.tuning.outcome",
     "Prediction": "iconoclass.prediction.predictor",
     "Predictor": "iconoclass.prediction.predictor",
     "Report": "iconoclass.evaluation.report",
     "Run": "iconoclass.run",
     "Split": "iconoclass.data.dataset",
     "Verified": "iconoclass.exports.delivery",
+    "Written": "iconoclass.bulk.prediction",
     "check": "iconoclass.data.inspection",
     "compare": "iconoclass.evaluation.compare",
     "cross_validate": "iconoclass.folds",
@@ -63,10 +68,12 @@ _PUBLIC = {
     "export": "iconoclass.exports.delivery",
     "import_model": "iconoclass.exports.foreign",
     "load_dataset": "iconoclass.data.dataset",
+    "predict_all": "iconoclass.bulk.prediction",
     "preview": "iconoclass.pipeline",
     "resume": "iconoclass.resuming",
     "suspects": "iconoclass.evaluation.labels",
     "train": "iconoclass.pipeline",
+    "tune": "iconoclass.tuning.study",
     "verify": "iconoclass.exports.delivery",
     "write_notebook": "iconoclass.notebooks.writer",
 }
@@ -80,12 +87,14 @@ __all__ = [
     "Folds",
     "IconoclassError",
     "Inspection",
+    "Outcome",
     "Prediction",
     "Predictor",
     "Report",
     "Run",
     "Split",
     "Verified",
+    "Written",
     "check",
     "compare",
     "cross_validate",
@@ -96,10 +105,12 @@ __all__ = [
     "import_model",
     "learning_curve",
     "load_dataset",
+    "predict_all",
     "preview",
     "resume",
     "suspects",
     "train",
+    "tune",
     "verify",
     "write_notebook",
 ]

@@ -317,6 +317,17 @@ FOLLOWERS = {
 }
 
 
+def seconds_in(what: str, duration: str | None) -> float | None:
+    """Seconds of 90s, 5m or 1h30m; None of nothing.
+
+    Raises: UsageError, if it is no time. what: whose, for the message.
+    """
+    try:
+        return None if duration is None else float(_parse_duration(duration))
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}. Received: {what}={duration!r}") from None
+
+
 def allowed_words(setting: str) -> tuple[str, ...]:
     """The words that a setting may take, where it takes one of a few; else nothing."""
     annotation = SECTIONS[SECTION_OF[setting]].model_fields[setting].annotation

@@ -54,9 +54,9 @@ def train(
     """
     began = time.monotonic() if began is None else began
     say = say or (lambda text: None)
-    asked = weights.decide(_asked(data, config, settings), None)
+    asked = weights.decide(asked_for(data, config, settings), None)
     # The data first, TensorFlow's seconds of import later: what is wrong with the pictures is said at once.
-    dataset = data if isinstance(data, Dataset) else _opened(asked, offline, tell, progress)
+    dataset = data if isinstance(data, Dataset) else opened(asked, offline, tell, progress)
     if compare_naive and not dataset.test_was_drawn:
         what = f"{dataset.name} has its own test part: there is no split to compare"
         raise UsageError(what, hint="Leave out --compare-naive.")
@@ -66,24 +66,13 @@ def train(
     say("starting Keras")
     from iconoclass.evaluation.attention import ASKED
     from iconoclass.evaluation.evaluator import TRAIN_SAMPLE
-    from iconoclass.training.learner import prepare
-    from iconoclass.training.pace import prepare_within
-    from iconoclass.training.recipes import complete
-    from iconoclass.training.transfer import Eye, learn_head
 
-    chosen = ""
     if asked.training.budget:
         # Drawing comes last; imported now, the second that it costs is spent before the rest is planned.
         from iconoclass.evaluation import plots  # noqa: F401
 
-        images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE) + ASKED
-        say("measuring this machine")
-        learner, chosen = prepare_within(asked, dataset, began, images_at_end, tell)
-    else:
-        learner = prepare(dataset, complete(asked, dataset))
-        if learner.config.training.recipe == "transfer":
-            say("computing features")
-            learn_head(learner, Eye(learner), tell)
+    images_at_end = len(dataset.test) + len(dataset.validation) + min(len(dataset.train), TRAIN_SAMPLE) + ASKED
+    learner, chosen = get_ready(asked, dataset, began, images_at_end, say, tell)
     whole = learner.config
     run = Run.create(Path(output), name or f"{dataset.name}-{whole.model.model}")
     with run.locked():
@@ -98,28 +87,44 @@ def train(
     return run
 
 
+def get_ready(
+    asked: Config,
+    dataset: Dataset,
+    began: float,
+    images_at_end: int | None,
+    say: Callable[[str], None],
+    tell: Tell | None = None,
+) -> tuple[Learner, str]:
+    """A learner before its first step, with its head fitted if it has a backbone; and what a budget chose, in a line.
+
+    asked: decided, its weights at hand. began, images_at_end: for a budget, as in `pace.prepare_within`.
+    Raises: UsageError, if a name is unknown, a setting would have no effect, or a budget is too short.
+    """
+    from iconoclass.training.learner import prepare
+    from iconoclass.training.pace import prepare_within
+    from iconoclass.training.recipes import complete
+    from iconoclass.training.transfer import Eye, learn_head
+
+    if asked.training.budget:
+        say("measuring this machine")
+        return prepare_within(asked, dataset, began, images_at_end, tell)
+    learner = prepare(dataset, complete(asked, dataset))
+    if learner.config.training.recipe == "transfer":
+        say("computing features")
+        learn_head(learner, Eye(learner), tell)
+    return learner, ""
+
+
 def learn_and_judge(
     learner: Learner, run: Run, listener: Listener | None, say: Callable[[str], None], began: float
 ) -> dict[str, Any]:
     """From the first step, or from where a checkpoint has left it, to a judged run. Returns: what run.json says."""
     from iconoclass.evaluation.evaluator import evaluate
-    from iconoclass.training import checkpoint, trainer
 
-    checkpoint.refuse_if_too_full(run, learner)
-    listeners: list[Listener] = [listener or Few(sys.stdout)]
-    if learner.config.training.log == "tensorboard":
-        listeners.append(TensorBoard(run.log_folder))
     earlier_s = learner.elapsed_s
-    try:
-        trainer.train(learner, run, All(listeners))
-    except DivergedError as error:
-        run.note_end("diverged", error.what)
-        raise
-    run.write_config(learner.config)
+    learn(learner, run, listener or Few(sys.stdout))
     if learner.is_stopped:
-        kept = f"Go on: iconoclass resume {readable(run.path)} (or judge the best so far: iconoclass evaluate)."
-        stopped = Terminated if learner.stopped_by == signal.SIGTERM else Interrupted
-        raise stopped(f"stopped in epoch {learner.at.epoch + 1} of {learner.epochs}", hint=kept)
+        raise broken_off(learner, run)
     say("judging on test, validation and train")
     report = evaluate(run, dataset=learner.dataset, tell=lambda plot: say(f"drawing {plot}"), by="train")
     seconds = round(earlier_s + time.monotonic() - began, 1)
@@ -128,7 +133,34 @@ def learn_and_judge(
     return summary
 
 
-def _opened(asked: Config, offline: bool, tell: Tell | None, progress: Progress | None = None) -> Dataset:
+def learn(learner: Learner, run: Run, listener: Listener) -> None:
+    """Learn until the plan is done, or the learner was stopped, into the run's folder; the test part is not looked at.
+
+    Raises: DivergedError, which the run remembers.
+    """
+    from iconoclass.training import checkpoint, trainer
+
+    checkpoint.refuse_if_too_full(run, learner)
+    listeners: list[Listener] = [listener]
+    if learner.config.training.log == "tensorboard":
+        listeners.append(TensorBoard(run.log_folder))
+    try:
+        trainer.train(learner, run, All(listeners))
+    except DivergedError as error:
+        run.note_end("diverged", error.what)
+        raise
+    run.write_config(learner.config)
+
+
+def broken_off(learner: Learner, run: Run) -> Interrupted:
+    """What is raised where Ctrl-C or SIGTERM has ended a training."""
+    kept = f"Go on: iconoclass resume {readable(run.path)} (or judge the best so far: iconoclass evaluate)."
+    kind = Terminated if learner.stopped_by == signal.SIGTERM else Interrupted
+    return kind(f"stopped in epoch {learner.at.epoch + 1} of {learner.epochs}", hint=kept)
+
+
+def opened(asked: Config, offline: bool, tell: Tell | None, progress: Progress | None = None) -> Dataset:
+    """The pictures that a configuration asks for."""
     wanted = weights.wants_backbone(asked)
     return open_dataset(asked.data, offline=offline, tell=tell, progress=progress, for_backbone=wanted)
 
@@ -141,7 +173,10 @@ def _kept_to(learner: Learner) -> dict[str, Any]:
     return said
 
 
-def _asked(data: Dataset | Path | str | None, config: Config | Path | str | None, settings: dict[str, Any]) -> Config:
+def asked_for(
+    data: Dataset | Path | str | None, config: Config | Path | str | None, settings: dict[str, Any]
+) -> Config:
+    """What `train` is asked for by its arguments, with nothing decided yet. Raises: UsageError, ConfigError."""
     if isinstance(data, Dataset):
         named = {key: value for key, value in data.config if key in settings and settings[key] is not None}
         if named:
@@ -263,8 +298,8 @@ def preview(data: Dataset | Path | str, *, images: int = 8, offline: bool = Fals
     from iconoclass.evaluation import plots
     from iconoclass.training.recipes import complete
 
-    asked = weights.decide(_asked(data, None, settings), None)
-    dataset = data if isinstance(data, Dataset) else _opened(asked, offline, None)
+    asked = weights.decide(asked_for(data, None, settings), None)
+    dataset = data if isinstance(data, Dataset) else opened(asked, offline, None)
     config = complete(asked, dataset)
     if not 1 <= images <= len(dataset.train):
         raise DataError(f"there are {len(dataset.train)} training pictures. Received: images={images}")

@@ -10,7 +10,15 @@ from pathlib import Path
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many cores this process may keep busy: in a container often fewer than the machine has."""
+    """How many cores this process may keep busy: in a container often fewer than the machine has; no more than
+    ICONOCLASS_CORES, which is for several that work side by side.
+    """
+    if (asked := os.environ.get("ICONOCLASS_CORES", "")).isdecimal() and int(asked):
+        return min(int(asked), _cores(cgroup))
+    return _cores(cgroup)
+
+
+def _cores(cgroup: Path) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()

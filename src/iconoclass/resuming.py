@@ -52,15 +52,32 @@ def resume(
         if run.ended_as:
             run.begin_again()
         dataset = open_dataset(run.config.data, offline=offline, tell=tell, progress=progress)
-        say("starting Keras")
-        from iconoclass.training import checkpoint
-
-        found = checkpoint.newest(run, tell=say)
-        _refuse_differences(run, dataset, found.state["config"] if found else None, force)
-        learner = _taken_up(run, dataset, found, epochs, offline, say, tell, progress)
+        learner = take_up(
+            run, dataset, epochs=epochs, force=force, offline=offline, say=say, tell=tell, progress=progress
+        )
         say(f"resume   {_where(learner)}\n")
         pipeline.learn_and_judge(learner, run, listener, say, began)
     return run
+
+
+def take_up(
+    run: Run,
+    dataset: Dataset,
+    *,
+    epochs: float | None = None,
+    force: bool = False,
+    offline: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    tell: Tell | None = None,
+    progress: Progress | None = None,
+) -> Learner:
+    """The learner of a run as its newest checkpoint holds it, ready to go on. Arguments, Raises: as for `resume`."""
+    say("starting Keras")
+    from iconoclass.training import checkpoint
+
+    found = checkpoint.newest(run, tell=say)
+    _refuse_differences(run, dataset, found.state["config"] if found else None, force)
+    return _taken_up(run, dataset, found, epochs, offline, say, tell, progress)
 
 
 def _taken_up(

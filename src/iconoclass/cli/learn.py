@@ -1,4 +1,4 @@
-"""train, resume, check, preview, curve: from pictures to a run."""
+"""train, resume, check, preview, curve, tune: from pictures to a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from iconoclass.cli.results import print_folds, print_judgement
 from iconoclass.cli.terminal import Phases, advise, print_json
 from iconoclass.errors import UsageError
 
-PANEL = "Learn"
+PANEL, SEARCH, FIXED = "Learn", "Search", "Not searched"
 verbs = typer.Typer()
 
 
@@ -349,3 +349,79 @@ def curve(
     else:
         print(found.table())
         print(readable(found.path))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def tune(
+    data: Data = "digits",
+    time: Annotated[str | None, option(SEARCH, help="For all of it, to the judged winner: 30m, 2h.")] = None,
+    trials: Annotated[int | None, option(SEARCH, help="So many, instead of a time: 40.")] = None,
+    each: Annotated[str | None, option(SEARCH, help="Time that a trial learns: a 33rd of --time.")] = None,
+    seeds: Annotated[int, option(SEARCH, help="How often the best two and the default are repeated: 3.")] = 3,
+    sampler: Annotated[str, option(SEARCH, help="tpe (default) or random.")] = "tpe",
+    storage: Annotated[
+        str | None, option(SEARCH, help="postgresql://... for workers on many machines; default: a file.")
+    ] = None,
+    cluster: Annotated[str | None, option(SEARCH, help="Trials on Ray's workers: local, or an address.")] = None,
+    workers: Annotated[int | None, option(SEARCH, help="How many of them: 1.")] = None,
+    model: Annotated[str | None, option(FIXED, help="As for train.")] = None,
+    weights: Annotated[str | None, option(FIXED, help="As for train.")] = None,
+    alpha: Annotated[float | None, option(FIXED, help="As for train.")] = None,
+    width: Annotated[int | None, option(FIXED, help="As for train.")] = None,
+    recipe: Annotated[str | None, option(FIXED, help="As for train.")] = None,
+    epochs: Annotated[float | None, option(FIXED, help="As for train: trials of equal epochs, not time.")] = None,
+    image_size: Annotated[str | None, option(FIXED, help="As for train.")] = None,
+    batch_size: Annotated[int | None, option(FIXED, help="As for train.")] = None,
+    optimizer: Annotated[str | None, option(FIXED, help="As for train.")] = None,
+    decisions: Annotated[Path | None, option(FIXED, help="As for train.")] = None,
+    group_by: Annotated[str | None, option(FIXED, help="As for train.")] = None,
+    monitor: Annotated[str | None, option(FIXED, help="As for train: what is searched for.")] = None,
+    seed: Annotated[int | None, option(FIXED, help="As for train, and of the search itself.")] = None,
+    output: Annotated[Path, option(OUTPUT, help="Folder in which the search's folder is made: runs/.")] = Path("runs"),
+    name: Annotated[str | None, option(OUTPUT, help="The search's name; default: DATA-tune.")] = None,
+    offline: Annotated[bool, option(OUTPUT, "--offline", metavar="", help="Never open a connection.")] = False,
+    as_json: Annotated[bool, option(OUTPUT, "--json", metavar="", help="Print JSON for machines.")] = False,
+) -> None:
+    """Search for settings that beat the default, and say by how much, with an interval.
+
+    \b
+    iconoclass tune fashion_mnist --time 20m
+    iconoclass tune photos/ --trials 40 --each 2m
+    iconoclass tune photos/ --time 8h --storage postgresql://me@db/tune --cluster 10.0.0.1:6379 --workers 16
+    """
+    own = {"time", "trials", "each", "seeds", "sampler", "storage", "cluster", "workers"}
+    settings = {key: value for key, value in locals().items() if key not in NOT_SETTINGS | own | {"own"}}
+    settings["decisions"] = str(decisions) if decisions else None
+    with Phases() as phases:
+        from iconoclass.tuning.extra import need
+
+        need(storage)
+        from iconoclass.config import seconds_in
+        from iconoclass.run import readable
+        from iconoclass.tuning.study import tune as search
+
+        found = search(
+            data,
+            trials=trials,
+            time_s=seconds_in("time", time),
+            each_s=seconds_in("each", each),
+            seeds=seeds,
+            sampler=sampler,
+            storage=storage,
+            cluster=cluster,
+            workers=workers,
+            output=output,
+            name=name,
+            offline=offline,
+            say=phases.say,
+            hear=phases.leave,
+            tell=phases.tell,
+            progress=phases.fetched,
+            **settings,
+        )
+    if as_json:
+        print_json({"path": str(found.path), **found.as_json()})
+    else:
+        print(found.table())
+        print(readable(found.run.path))
+    advise(f"open {readable(found.path)}/tune.html, or: iconoclass predict {readable(found.run.path)} PICTURE")

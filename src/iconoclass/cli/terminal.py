@@ -80,6 +80,10 @@ class Phases:
             self.status.update(text)
             self.status.start()
 
+    def leave(self, text: str) -> None:
+        """Lines that stay, above the live one."""
+        self.console.print("\n".join(map(printable, text.split("\n"))))
+
     def tell(self, doing: str, done: int, total: int) -> None:
         if self.status:
             self.status.update(f"{doing} {done:,} of {total:,} pictures")

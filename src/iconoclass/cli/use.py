@@ -12,7 +12,7 @@ import typer
 from iconoclass.cli.answers import WRITERS, files_of
 from iconoclass.cli.options import Json, ModelPath, Offline, RunPath
 from iconoclass.cli.terminal import Phases, advise, dimming, print_json
-from iconoclass.errors import DataError
+from iconoclass.errors import DataError, UsageError
 from iconoclass.files import printable
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ def predict(
     ] = 0.05,
     output_format: Annotated[str, typer.Option("--format", help="table, jsonl or csv.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format jsonl.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="For any number of pictures: a .parquet file, or a folder of such.")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="With --output, on Ray's workers: local, or an address.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many; default: one a core.")] = None,
 ) -> None:
     """Say what pictures show.
 
@@ -42,9 +47,15 @@ def predict(
     iconoclass predict runs/photos-resnet cat.jpg more/ "*.png"
     iconoclass predict model.onnx more/ --json
     find . -name "*.jpg" | iconoclass predict runs/photos-resnet - --format csv
+    iconoclass predict model.onnx millions/ --output results.parquet --cluster local
     """
     from iconoclass.errors import pick
 
+    if output:
+        _predict_all(run, paths, output, top_k, unknown_rate, cluster, workers)
+        return
+    if cluster or workers:
+        raise UsageError("--cluster and --workers are for --output", hint="Say --output NAME.parquet too.")
     write = pick(WRITERS, "jsonl" if as_json else output_format, "format")
     files = list(files_of(paths))
     with Phases() as phases:
@@ -66,6 +77,40 @@ def predict(
     write(passed(), min(top_k, len(predictor.class_names)))
     if refused:
         raise DataError(f"{len(refused)} of {len(files)} files could not be read; the others are above")
+
+
+def _predict_all(
+    model: Path,
+    paths: list[str],
+    output: Path,
+    top_k: int,
+    unknown_rate: float,
+    cluster: str | None,
+    workers: int | None,
+) -> None:
+    if workers and not cluster:
+        raise UsageError("--workers are those of --cluster", hint="Say --cluster local too.")
+    with Phases() as phases:
+        phases.say("listing the pictures")
+        from iconoclass.prediction.runtimes import needed
+
+        needed("pyarrow", "'iconoclass[bulk]'")
+        from iconoclass.bulk.prediction import predict_all
+        from iconoclass.run import readable
+
+        written = predict_all(
+            model,
+            paths,
+            output,
+            top_k=top_k,
+            unknown_rate=unknown_rate,
+            cluster=cluster,
+            workers=workers,
+            tell=phases.tell,
+        )
+    unread = f", {written.refused:,} of them errors: see the column error" if written.refused else ""
+    print(f"{written.pictures:,} rows{unread}", file=sys.stderr)
+    print(readable(written.path))
 
 
 @verbs.command(rich_help_panel=PANEL)

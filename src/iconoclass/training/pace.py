@@ -42,12 +42,12 @@ class Pace:
 
 
 def prepare_within(
-    asked: Config, dataset: Dataset, began: float, images_at_end: int, tell: Tell | None = None
+    asked: Config, dataset: Dataset, began: float, images_at_end: int | None, tell: Tell | None = None
 ) -> tuple[Learner, str]:
     """A learner whose plan, and size where that is left open, fills the budget; and what was chosen, in a line.
 
     asked: with a budget. began: the time.monotonic() from which it counts. images_at_end: how many are judged after
-    the training.
+    the training; None, if the budget is for learning alone: then it counts from the first step to the last.
     Raises: UsageError, if the budget is too short for any training.
     """
     if complete(asked, dataset).training.recipe == "transfer":
@@ -66,7 +66,7 @@ def prepare_within(
 
 
 def _transfer_within(
-    asked: Config, dataset: Dataset, began: float, images_at_end: int, tell: Tell | None
+    asked: Config, dataset: Dataset, began: float, images_at_end: int | None, tell: Tell | None
 ) -> tuple[Learner, str]:
     """The head first; then, if there is time for an epoch at least, as many as there is time for."""
     seconds = asked.training.budget or 0.0
@@ -75,12 +75,14 @@ def _transfer_within(
     image_s = _seconds_an_image(eye.network, dataset.train.sample(eye.at_once).pixels)
     views = 2 if asked.model.views == "mirrored" else 1
     slower = _python_s() / PYTHON_S
-    finish_s = images_at_end * (views * image_s + slower * ROW_S) + slower * (FINISH_S + REOPEN_S)
+    finish_s = _finish_s(images_at_end, views * image_s, slower, REOPEN_S)
     head_s = slower * HEAD_S * len(dataset.train) * eye.network.output_shape[-1] * len(dataset.class_names)
     looks_s = image_s * (2 * len(dataset.train) + views * len(dataset.validation))
     least_s = looks_s + head_s
     _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, least_s, 1.2 * least_s, dataset)
     learn_head(learner, eye, tell)
+    if images_at_end is None:
+        began = time.monotonic()
 
     def left_s() -> float:
         return began + Budget.AIM * seconds - time.monotonic() - finish_s
@@ -164,18 +166,27 @@ def _seconds_an_image(model: Any, pixels: Any) -> float:
 
 
 def _measured(
-    asked: Config, width: int | None, dataset: Dataset, began: float, images_at_end: int
+    asked: Config, width: int | None, dataset: Dataset, began: float, images_at_end: int | None
 ) -> tuple[Learner, Budget]:
     seconds = asked.training.budget or 0.0
     learner = prepare(dataset, complete(asked.with_settings(width=width) if width else asked, dataset))
     pace = measure(learner, seconds=min(3.0, max(0.5, 0.01 * seconds)))
     slower = _python_s() / PYTHON_S
-    finish_s = images_at_end * (pace.asked_image_s + slower * ROW_S) + slower * FINISH_S
+    finish_s = _finish_s(images_at_end, pace.asked_image_s, slower)
     judge_s = len(dataset.validation) * pace.judged_image_s
+    if images_at_end is None:
+        began = time.monotonic()
     budget = Budget(seconds, began, pace.step_s, judge_s, finish_s, len(learner.batches))
     least_s, enough_s = (judge_s + steps * pace.step_s for steps in (5, 100))
     _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, least_s, enough_s, dataset)
     return learner, budget
+
+
+def _finish_s(images_at_end: int | None, image_s: float, slower: float, more_s: float = 0.0) -> float:
+    """Seconds from the last step to the judged model. slower: than the machine on which the constants were taken."""
+    if images_at_end is None:
+        return 0.0
+    return images_at_end * (image_s + slower * ROW_S) + slower * (FINISH_S + more_s)
 
 
 def _python_s() -> float:

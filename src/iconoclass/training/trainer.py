@@ -124,7 +124,9 @@ def _take_step(learner: Learner, batch: Batch, before: int) -> None:
         if not is_out_of_memory(error):
             raise
         what = f"there is not enough memory for batches of {len(batch.pixels)} pictures"
-        raise EnvironmentFault(what, hint=f"Try --batch-size {max(1, len(batch.pixels) // 2)}.") from error
+        raise EnvironmentFault(
+            what, hint=f"Try --batch-size {max(1, len(batch.pixels) // 2)}.", code="MEMORY"
+        ) from error
     if not math.isfinite(loss):
         raise _diverged(learner, at.epoch, at.step + 1, loss)
     images = len(batch.pixels)
