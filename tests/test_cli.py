@@ -227,6 +227,15 @@ def test_a_reader_who_has_seen_enough_may_leave(form: str, run: Run, tmp_path: P
     assert answer.stderr in {"status 141\n", "status 0\n"}
 
 
+@pytest.mark.parametrize(("arguments", "status"), [("runs --output /none", 3), ("train --epoch 1", 2), ("cache", 0)])
+def test_the_exit_status_is_the_same_where_nobody_reads_the_error(arguments: str, status: int) -> None:
+    nobody, stderr = os.pipe()
+    os.close(nobody)
+    command = [*ICONOCLASS, *arguments.split()]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=stderr, check=False).returncode == status
+    os.close(stderr)
+
+
 # -- the other verbs -----------------------------------------------------------------------------------------------
 
 

@@ -618,7 +618,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     programs = installed[-1]
     folder = tmp_path_factory.mktemp("postgres")
     # It refuses to run as root: there it runs as the user that its package has made.
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    runuser = shutil.which("runuser", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runuser"
+    user = [runuser, "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if user:
         for parent in (folder, *folder.parents):
             if parent != Path("/tmp") and str(parent).startswith("/tmp"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -75,7 +76,16 @@ def main() -> NoReturn:
             if debug:
                 raise
             status = _report_bug(error)
+    _forget_unread(sys.stderr)
     sys.exit(status)
+
+
+def _forget_unread(stream: TextIO) -> None:
+    """Where nobody reads a stream any more, what is left in it must not become the exit status (Python's 120)."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _report(error: IconoclassError) -> int:
@@ -92,8 +102,9 @@ def _report(error: IconoclassError) -> int:
         mark, colon, rest = "", "", rest.strip()
     lines = "\n".join(map(printable, rest.split("\n")))
     console = open_console()
-    # On a terminal broken between words; in a log a message stays on its line.
-    console.print(Text.assemble((mark + colon, "red"), lines), soft_wrap=not console.is_terminal)
+    with contextlib.suppress(OSError, SystemExit):  # the latter by rich, where nobody reads stderr any more
+        # On a terminal broken between words; in a log a message stays on its line.
+        console.print(Text.assemble((mark + colon, "red"), lines), soft_wrap=not console.is_terminal)
     return error.exit_status
 
 
