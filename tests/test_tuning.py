@@ -29,6 +29,7 @@ from iconoclass.errors import DataError, EnvironmentFault, RunError, UsageError
 from iconoclass.evaluation.report import Report
 from iconoclass.models.catalog import MODELS
 from iconoclass.run import Run
+from iconoclass.runs import listed
 from iconoclass.training.pace import prepare_within
 from iconoclass.training.recipes import RECIPES, complete
 from iconoclass.tuning import space
@@ -58,6 +59,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Report, "plots", lambda self: iter(()))  # which take most of the time
         return ic.tune(**SMALL, trials=6, seeds=2, output=tmp_path_factory.mktemp("search"), name="found")
+
+
+def test_trials_are_listed_as_what_they_are_and_nobody_is_asked_to_go_on_with_them(found: Outcome) -> None:
+    states = {each.run.name: each.state for each in listed(found.path)}
+    assert states[found.run.name] == "complete"
+    assert set(states.values()) <= {"complete", "tried", "given up"}
+    assert "tried" in states.values()
 
 
 # -- what is searched ------------------------------------------------------------------------------------------------

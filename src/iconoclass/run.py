@@ -366,7 +366,7 @@ class Run:
         return (self.path / "environment.json").is_file()
 
     def note_end(self, state: str, why: str) -> None:
-        """Say why it is not complete and cannot be: diverged."""
+        """Say why it is not complete: diverged; of a trial of a search tried or given up, its test part unseen."""
         write_json(self.path / "ended.json", {"state": state, "why": why})
 
     @property

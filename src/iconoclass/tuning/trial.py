@@ -63,6 +63,7 @@ def try_out(search: Search, job: Job, dataset: Dataset, say: Say) -> None:
         "accuracy": best["val_accuracy"],
     }
     search.tell(job, best[search.monitor], facts, is_hopeless=is_hopeless)
+    search.run_of(job.trial).note_end("given up" if is_hopeless else "tried", f"a trial of {search.folder.name}")
 
 
 def _learn(search: Search, job: Job, dataset: Dataset, began: float, say: Say) -> tuple[Learner, bool]:
