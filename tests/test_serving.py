@@ -34,6 +34,7 @@ from iconoclass.errors import EnvironmentFault, IconoclassError, ImageError, Int
 from iconoclass.exports.verify import as_png
 from iconoclass.images.prepare import prepare
 from iconoclass.prediction.predictor import Predictor
+from iconoclass.run import Run
 from iconoclass.serving.access import Access, read_keys
 from iconoclass.serving.api import State
 from iconoclass.serving.batching import Batcher, BusyError, DeadlineError
@@ -966,6 +967,7 @@ def test_clients_that_leave_without_waiting_leave_nothing_behind(file: Path, pic
 
 IMPATIENT = """
 import sys
+from iconoclass.run import Run
 from iconoclass.serving.access import Access
 from iconoclass.serving.limits import Limits
 from iconoclass.serving.server import serve
@@ -1045,3 +1047,12 @@ def test_the_first_requests_are_answered_like_all_others(file: Path, pictures: l
         for thread in threads:
             thread.join()
         assert statuses == [200] * 16
+
+
+def test_a_run_that_cannot_be_exported_is_not_served_and_says_all_of_why(run: Run, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("exports")))
+    facts = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**facts, "fingerprint": "another"}))
+    with pytest.raises(IntegrityError, match="are not those that run was trained on") as caught:
+        Source(copy).file()
+    assert "bring back the old ones" in caught.value.hint

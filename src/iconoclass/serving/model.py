@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -112,12 +113,20 @@ class Source:
         run = self.run
         if run is None:
             return
-        command = [sys.executable, "-m", "iconoclass", "export", str(run.path), "--format", "onnx"]
+        command = [sys.executable, "-m", "iconoclass", "export", str(run.path), "--format", "onnx", "--json"]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
-            said = done.stderr.strip().splitlines()
-            what = said[-1] if said else f"it left with {done.returncode}"
-            raise IntegrityError(f"{run.name} could not be exported: {what}", hint="Nothing is served unproven.")
+            what, hint = _reason(done.stderr) or (f"its process left with {done.returncode}", "Export it by hand.")
+            raise IntegrityError(f"{run.name} could not be exported, and unproven it is not served: {what}", hint=hint)
+
+
+def _reason(stderr: str) -> tuple[str, str] | None:
+    """What is wrong and what to do, as `iconoclass --json` says it in its last line; None, where it does not."""
+    try:
+        error = json.loads(stderr.strip().splitlines()[-1])["error"]
+        return error["message"], error["hint"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _if_there(path: Path) -> list[Path]:
