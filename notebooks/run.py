@@ -31,8 +31,10 @@ def run(path: Path) -> None:
         client.execute()
     notebook.metadata["language_info"] = {"name": "python"}
     # Where the data sets lie on this machine is nobody's business.
-    text = nbformat.writes(notebook).replace(f"{os.environ.get('ICONOCLASS_DATA', ' ').rstrip('/')}/", "")
-    path.write_text(text + "\n", encoding="utf-8")
+    text = nbformat.writes(notebook) + "\n"
+    if data := os.environ.get("ICONOCLASS_DATA"):
+        text = text.replace(f"{data.rstrip('/')}/", "")
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
