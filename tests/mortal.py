@@ -1,21 +1,18 @@
 """A program that trains, judges and can be killed, again and again, without importing Keras each time.
 
 It reads requests, a line of JSON each: {"run": PATH, "settings": {...} or null to go on with it, "die": POINT or null}.
-It forks; the child does what was asked, at a checkpoint a step, and draws no plots. It says "pid N", "begun" after each
-step, and "ended STATUS". A request may also name a "plant" or ask it to "sleep".
+There is a checkpoint a step, and no plots are drawn. It says "begun" after each step. A request may also name a "plant"
+or ask it to "sleep".
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +21,9 @@ from typing import Any
 import numpy as np
 
 import iconoclass as ic
+from forking import obey, say
 from iconoclass import files
 from iconoclass.backend import keras  # noqa: F401 - seconds, which the children need not spend
-from iconoclass.errors import IconoclassError
 from iconoclass.evaluation import evaluator
 from iconoclass.evaluation.report import Report
 from iconoclass.files import make_folder
@@ -48,10 +45,6 @@ class Saying(Listener):
                 os.kill(asleep, signal.SIGCONT)
                 os._exit(0)
             os.kill(asleep, signal.SIGSTOP)
-
-
-def say(line: str) -> None:
-    os.write(1, f"{line}\n".encode())
 
 
 def die() -> None:
@@ -175,8 +168,7 @@ PLANTS = {
 }
 
 
-def work(request: dict[str, Any]) -> int:
-    """The exit status of what was asked for."""
+def work(request: dict[str, Any]) -> None:
     Report.plots = lambda self: iter(())  # type: ignore[method-assign]  # the same each time, and most of the time
     checkpoint.Checkpoints.SHARE = float("inf")
     if request.get("plant"):
@@ -185,24 +177,11 @@ def work(request: dict[str, Any]) -> int:
         POINTS[request["die"]]()
     listener = Saying(request.get("sleep", False))
     path, settings = Path(request["run"]), request["settings"]
-    try:
-        if settings is None:
-            ic.resume(path, listener=listener)
-        else:
-            ic.train(output=path.parent, name=path.name, listener=listener, checkpoint_s=0, **settings)
-    except IconoclassError as error:
-        print(error, file=sys.stderr)
-        return error.exit_status
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
+    if settings is None:
+        ic.resume(path, listener=listener)
+    else:
+        ic.train(output=path.parent, name=path.name, listener=listener, checkpoint_s=0, **settings)
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            os._exit(work(json.loads(line)))
-        say(f"pid {child}")
-        say(f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+    obey(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -20,6 +19,7 @@ import pytest
 from PIL import Image
 
 import iconoclass as ic
+from forking import Mortal
 from iconoclass.backend import keras
 from iconoclass.config import Config
 from iconoclass.data import batches
@@ -52,41 +52,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
 KILLS = dict(zip(SETTINGS, (24, 24, 12), strict=True))
 
 
-class Mortal:
-    """tests/mortal.py at work: what it is asked, in another process, which can be killed."""
+class Trainings(Mortal):
+    """tests/mortal.py at work."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("mortal.py"))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(
+    def learn(
         self, run: Path, settings: dict[str, Any] | None = None, *, kill_s: float | None = None, **more: Any
     ) -> int:
         """The exit status. kill_s: so long after its first step it is killed; if negative, after its start."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps({"run": str(run), "settings": settings, **more}) + "\n")
-        self.process.stdin.flush()
-        said: dict[str, int] = {}
-        for line in self.process.stdout:
-            word, *number = line.split()
-            said[word] = int(*number)
-            if word == "ended":
-                return said["ended"]
-            if kill_s is not None and "pid" in said and (kill_s < 0 or "begun" in said):
-                time.sleep(abs(kill_s))
-                with contextlib.suppress(ProcessLookupError):  # it was faster
-                    os.kill(said["pid"], signal.SIGKILL)
-                kill_s = None
-        raise AssertionError("tests/mortal.py died")
+        after = "pid" if kill_s is not None and kill_s < 0 else "begun"
+        request = {"run": str(run), "settings": settings, **more}
+        return self.ask(request, kill_s if kill_s is None else abs(kill_s), after)
 
 
 @pytest.fixture(scope="module")
-def mortal() -> Iterator[Mortal]:
-    mortal = Mortal()
+def mortal() -> Iterator[Trainings]:
+    mortal = Trainings("mortal.py")
     yield mortal
-    with mortal.process as process:
-        process.kill()
+    mortal.end()
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +91,15 @@ Unbroken = Callable[[str], Run]
 
 
 @pytest.fixture(scope="module")
-def unbroken(mortal: Mortal, settings: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+def unbroken(
+    mortal: Trainings, settings: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Unbroken:
     folder, made = tmp_path_factory.mktemp("unbroken"), {}
 
     def run(kind: str) -> Run:
         if kind not in made:
             made[kind] = Run(folder / str(len(made)))
-            assert mortal.ask(made[kind].path, settings[kind], die=None) == 0
+            assert mortal.learn(made[kind].path, settings[kind], die=None) == 0
         return made[kind]
 
     return run
@@ -154,7 +138,7 @@ def are_two(run: Run) -> bool:
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_killed_at_random_moments_it_becomes_the_same_model(
-    kind: str, mortal: Mortal, settings: dict[str, dict[str, Any]], unbroken: Unbroken, tmp_path: Path
+    kind: str, mortal: Trainings, settings: dict[str, dict[str, Any]], unbroken: Unbroken, tmp_path: Path
 ) -> None:
     """P1, P2, P9, P17, P18: kill -9, as of a system that is out of memory; in every run several times."""
     random, kills, runs = np.random.default_rng(len(kind)), 0, 0
@@ -165,7 +149,7 @@ def test_killed_at_random_moments_it_becomes_the_same_model(
         while True:
             # One in five while it gets ready; the others within its steps.
             kill_s = -random.uniform(0, 1) if random.random() < 0.2 else random.exponential(0.06)
-            status = mortal.ask(run.path, asked, kill_s=kill_s if kills < wanted else None, die=None)
+            status = mortal.learn(run.path, asked, kill_s=kill_s if kills < wanted else None, die=None)
             if status == 0:
                 break
             assert status == -signal.SIGKILL
@@ -180,38 +164,38 @@ def test_killed_at_random_moments_it_becomes_the_same_model(
 
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_delicate_moment_it_becomes_the_same_model(
-    point: str, mortal: Mortal, unbroken: Unbroken, tmp_path: Path
+    point: str, mortal: Trainings, unbroken: Unbroken, tmp_path: Path
 ) -> None:
     """P1."""
     kind = "fast, with averaged weights"
     run = Run(tmp_path / "run")
-    assert mortal.ask(run.path, SETTINGS[kind], die=point) == -signal.SIGKILL
+    assert mortal.learn(run.path, SETTINGS[kind], die=point) == -signal.SIGKILL
     assert not run.is_complete
-    assert mortal.ask(run.path, die=None) == 0
+    assert mortal.learn(run.path, die=None) == 0
     assert differences(run, unbroken(kind)) == []
     assert are_two(run)
 
 
 @pytest.mark.parametrize("plant", PLANTS)
-def test_the_sweep_finds_a_planted_bug(plant: str, mortal: Mortal, unbroken: Unbroken, tmp_path: Path) -> None:
+def test_the_sweep_finds_a_planted_bug(plant: str, mortal: Trainings, unbroken: Unbroken, tmp_path: Path) -> None:
     """A promise that no test could see broken would be none."""
     kind, point = PLANTS[plant].kind, PLANTS[plant].found_at
     run = Run(tmp_path / "run")
-    assert mortal.ask(run.path, SETTINGS[kind], die=point, plant=plant) == -signal.SIGKILL
-    status = mortal.ask(run.path, die=None, plant=plant)
+    assert mortal.learn(run.path, SETTINGS[kind], die=point, plant=plant) == -signal.SIGKILL
+    status = mortal.learn(run.path, die=None, plant=plant)
     assert status != 0 or differences(run, unbroken(kind)) or not are_two(run)
 
 
 def test_resumed_twice_from_one_moment_it_becomes_the_same_twice(
-    mortal: Mortal, unbroken: Unbroken, tmp_path: Path
+    mortal: Trainings, unbroken: Unbroken, tmp_path: Path
 ) -> None:
     """P16, P19: the second one sleeps for a while in between."""
     kind = "textbook, with dropout and augmentation"
     one, other = Run(tmp_path / "one"), Run(tmp_path / "other")
-    assert mortal.ask(one.path, SETTINGS[kind], die="between the arrays and the manifest") == -signal.SIGKILL
+    assert mortal.learn(one.path, SETTINGS[kind], die="between the arrays and the manifest") == -signal.SIGKILL
     shutil.copytree(one.path, other.path)
-    assert mortal.ask(one.path, die=None) == 0
-    assert mortal.ask(other.path, die=None, sleep=True) == 0
+    assert mortal.learn(one.path, die=None) == 0
+    assert mortal.learn(other.path, die=None, sleep=True) == 0
     assert differences(one, other) == differences(one, unbroken(kind)) == []
 
 

@@ -420,7 +420,7 @@ def test_nan_is_an_error_and_no_label(file: Path) -> None:
 
 def test_a_file_that_answers_otherwise_than_when_it_was_made_is_not_served(file: Path, monkeypatch) -> None:
     """H21"""
-    monkeypatch.setattr("iconoclass.serving.network.prepare", lambda picture, shape, rule: np.zeros(shape, np.uint8))
+    monkeypatch.setattr("iconoclass.prediction.predictor.prepare", lambda picture, shape, rule: np.zeros(shape, np.uint8))
     with pytest.raises(IntegrityError, match="golden"):
         Network.load(file)
 
@@ -921,13 +921,14 @@ def test_workers_that_are_killed_cost_only_what_they_were_at(file: Path, picture
         assert metric(served, "workers_lost_total") == 3
 
 
-def test_a_server_without_workers_says_that_it_is_not_ready_until_there_is_one(file: Path) -> None:
+@pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready"])
+def test_a_server_without_workers_says_that_it_is_not_ready_until_there_is_one(file: Path, path: str) -> None:
     """H22"""
     with serving(file) as served:
         for number in workers_of(served):
             os.kill(number, signal.SIGKILL)
         for status in (503, 200):
-            while served.ask("GET", "/readyz")[0] != status:
+            while served.ask("GET", path)[0] != status:
                 pass
         assert served.ask("GET", "/healthz")[0] == 200
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import iconoclass as ic
+from forking import Mortal
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, load_dataset
 from iconoclass.errors import DataError, EnvironmentFault, RunError, UsageError
@@ -585,36 +585,11 @@ def test_a_database_that_is_not_there_is_said_to_be_so_without_its_password(tmp_
 # -- killed ----------------------------------------------------------------------------------------------------------
 
 
-class Mortal:
-    """tests/searching.py at work: what it is asked, in another process, which can be killed."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("searching.py"))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, request: dict[str, Any], kill_s: float | None = None) -> int:
-        """The exit status. kill_s: so long after its start it is killed."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            word, *number = line.split()
-            if word == "pid" and kill_s is not None:
-                time.sleep(kill_s)
-                with contextlib.suppress(ProcessLookupError):  # it was faster
-                    os.kill(int(number[0]), signal.SIGKILL)
-            if word == "ended":
-                return int(number[0])
-        raise AssertionError("tests/searching.py died")
-
-
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Mortal]:
-    mortal = Mortal()
+    mortal = Mortal("searching.py")
     yield mortal
-    with mortal.process as process:
-        process.kill()
+    mortal.end()
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,6 @@ def train(
     with Phases() as phases:
         from iconoclass import folds as cross_validation
         from iconoclass import pipeline
-        from iconoclass.training.progress import Lines, Live
 
         common: dict[str, Any] = {
             "config": config,
@@ -141,7 +140,7 @@ def train(
             "name": name,
             "offline": offline,
             "compare_naive": compare_naive,
-            "listener": Live(phases.console) if phases.console.is_terminal else Lines(),
+            "listener": phases.listener(),
             "say": phases.say,
             "tell": phases.tell,
             "progress": phases.fetched,
@@ -190,14 +189,13 @@ def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, as_js
         return
     with Phases() as phases:
         from iconoclass import resuming
-        from iconoclass.training.progress import Lines, Live
 
         resuming.resume(
             opened,
             epochs=epochs,
             force=force,
             offline=offline,
-            listener=Live(phases.console) if phases.console.is_terminal else Lines(),
+            listener=phases.listener(),
             say=phases.say,
             tell=phases.tell,
             progress=phases.fetched,
@@ -329,7 +327,6 @@ def curve(
     with Phases() as phases:
         from iconoclass.curve import learning_curve
         from iconoclass.run import readable
-        from iconoclass.training.progress import Lines, Live
 
         found = learning_curve(
             data,
@@ -338,7 +335,7 @@ def curve(
             name=name,
             offline=offline,
             began=BEGAN,
-            listener=Live(phases.console) if phases.console.is_terminal else Lines(sys.stderr),
+            listener=phases.listener(),
             say=phases.say,
             tell=phases.tell,
             progress=phases.fetched,
@@ -395,7 +392,7 @@ def tune(
     with Phases() as phases:
         from iconoclass.tuning.extra import need
 
-        need(storage)
+        need(storage, cluster)
         from iconoclass.config import seconds_in
         from iconoclass.run import readable
         from iconoclass.tuning.study import tune as search

@@ -14,6 +14,8 @@ from iconoclass.files import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from iconoclass.training.progress import Listener
+
 
 def dimming() -> Callable[[str], str]:
     """What makes text step back, where stdout is a terminal that may be coloured; elsewhere it changes nothing."""
@@ -79,6 +81,12 @@ class Phases:
         elif self.status:
             self.status.update(text)
             self.status.start()
+
+    def listener(self) -> Listener:
+        """Who shows a training below what stays: live, or in a pipe a line an epoch."""
+        from iconoclass.training.progress import Lines, Live
+
+        return Live(self.console) if self.console.is_terminal else Lines()
 
     def leave(self, text: str) -> None:
         """Lines that stay, above the live one."""

@@ -27,6 +27,7 @@ from iconoclass.exports.page import page, readme
 from iconoclass.files import STALE_S, make_folder, remove, sha256_of, size_of, write_json, write_text
 from iconoclass.intervals import share, wilson
 from iconoclass.prediction.card import LABELS, Card, write_card
+from iconoclass.prediction.golden import ask_golden
 from iconoclass.prediction.manifest import Golden, Manifest, described, manifest_beside
 from iconoclass.prediction.predictor import Predictor, model_file
 from iconoclass.prediction.runtimes import open_model
@@ -418,26 +419,9 @@ def verify(path: Path | str, *, data: Dataset | Path | str | None = None, offlin
     manifest = manifest_beside(file)
     if manifest is None and data is None:
         raise DataError(f"there is no manifest.json beside {file}", hint="Give pictures to ask about: --data DIR.")
-    difference = _ask_golden(predictor, manifest) if manifest else 0.0
+    difference = ask_golden(predictor, manifest) if manifest else 0.0
     found = Verified(file, len(manifest.golden) if manifest else 0, difference)
     return found if data is None else _ask_data(found, predictor, data, offline)
-
-
-def _ask_golden(predictor: Predictor, manifest: Manifest) -> float:
-    largest = 0.0
-    for place, golden in enumerate(manifest.golden, 1):
-        [row] = predictor.probabilities(predictor.prepared(golden.picture)[None])
-        expected = np.array(golden.probabilities, np.float32)
-        if predictor.class_names[expected.argmax()] != golden.class_name:
-            what = f"the class names of {manifest.file} stand in another order than when it was made"
-            raise IntegrityError(what, hint=f"Golden picture {place} was {golden.class_name}.", code="EXPORT_DIFFERS")
-        difference = float(np.abs(row - expected).max()) if row.shape == expected.shape else float("inf")
-        largest = max(largest, difference)
-        if not difference <= manifest.tolerance:
-            what = f"{manifest.file} answers golden picture {place} otherwise than when it was made"
-            hint = f"By {difference:.1e}, where {manifest.tolerance:g} is allowed. Export it again, on this machine."
-            raise IntegrityError(what, hint=hint, code="EXPORT_DIFFERS")
-    return largest
 
 
 def _ask_data(found: Verified, predictor: Predictor, data: Dataset | Path | str, offline: bool) -> Verified:

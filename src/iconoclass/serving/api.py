@@ -41,11 +41,13 @@ class State:
     def model(self) -> Model:
         return self.engine.model
 
-    def refuse_unready(self) -> None:
+    def refuse_leaving(self) -> None:
         if not self.is_ready:
             raise GoingDownError
 
-    def refuse_helpless(self) -> None:
+    def refuse_unready(self) -> None:
+        """As above, or where nobody is there to answer; a request may wait for a worker, a balancer should not."""
+        self.refuse_leaving()
         if not self.engine.workers:
             raise RequestError("no worker is there at the moment", hint="One is starting.", code="NOT_READY", retry_s=1)
 
@@ -98,7 +100,7 @@ class _Routes:
         engine = self._state.engine
         with self._memory.share() as take:
             body = await read_body(request, engine.limits, take)
-            self._state.refuse_unready()
+            self._state.refuse_leaving()
             top = _top_of(request)
             sent = uploads(body, request.headers.get("content-type", ""), engine.limits)
             answered = await engine.answer([upload.content for upload in sent])
@@ -130,7 +132,6 @@ class _Routes:
     async def ready(self, request: Request) -> Response:
         """Whether it takes requests, and somebody is there to answer them."""
         self._state.refuse_unready()
-        self._state.refuse_helpless()
         return PlainTextResponse("ready\n")
 
     async def metrics(self, request: Request) -> Response:
@@ -184,7 +185,7 @@ class _Routes:
         self._refuse_other(request)
         with self._memory.share() as take:
             body = await read_body(request, engine.limits, take)
-            self._state.refuse_unready()
+            self._state.refuse_leaving()
             pixels, given = protocol.pixels_of(body, self._state.model, engine.limits)
             return _json(protocol.inferred(await engine.ask(pixels), given))
 

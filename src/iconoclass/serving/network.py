@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from iconoclass.errors import IconoclassError, IntegrityError, UsageError
+from iconoclass.errors import IconoclassError, UsageError
 from iconoclass.files import sha256_of
-from iconoclass.images.prepare import prepare
-from iconoclass.prediction.manifest import Manifest, manifest_beside
+from iconoclass.prediction.golden import ask_golden
+from iconoclass.prediction.manifest import manifest_beside
 from iconoclass.prediction.predictor import Predictor
 from iconoclass.serving.model import Answer, Pixels
 
@@ -36,19 +36,10 @@ class Network:
             raise UsageError(f"{file} would need TensorFlow to be served", hint="Export the run: --format onnx.")
         # A worker for each core: threads inside one would take turns with the other workers.
         network = cls(Predictor.load(file, threads=1), file)
-        network._prove(manifest_beside(file))
+        if manifest := manifest_beside(file):
+            ask_golden(network._predictor, manifest)
         network._warm_up()
         return network
-
-    def _prove(self, manifest: Manifest | None) -> None:
-        for golden in manifest.golden if manifest else []:
-            pixels = prepare(golden.picture, self.image_shape, self.resize_rule)
-            expected = np.array(golden.probabilities, np.float32)
-            found = self._predictor.probabilities(pixels[None])[0]
-            if manifest and not np.abs(found - expected).max() <= manifest.tolerance:
-                apart = np.abs(found - expected).max()
-                what = f"{self._file} answers a golden picture otherwise than when it was made: by {apart:.2g}"
-                raise IntegrityError(what, hint="Export it again.", code="EXPORT_DIFFERS")
 
     def _warm_up(self) -> None:
         blank = np.zeros(self.image_shape, np.uint8)
