@@ -5,7 +5,8 @@
 
 `run` trains each variant on four fifths of the training part and judges it on the other fifth (10,000 pictures of
 CIFAR-10); the test part is not looked at. Each result is appended to results/ablation.jsonl, and what is there is not
-run again. `report` writes the table into docs/speed.md. Time is that of the training steps alone.
+run again. `report` writes the tables into docs/speed.md. Time is that of the training steps alone. Rows with a `base`
+are older: they were measured against a recipe that had what that word says.
 """
 
 from __future__ import annotations
@@ -56,14 +57,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "batches of 1,024": {"batch_size": 1024},
     "no label smoothing": {"label_smoothing": 0.0},
     "label smoothing 0.1": {"label_smoothing": 0.1},
-    "no mirroring": {"flip": 0.0},
-    "no shifts": {"shift": 0.0},
+    "mirrored, from the first epoch on": {"flip": 0.5},
+    "shifted, from the first epoch on": {"shift": 0.0625},
     "cutout 0.25 as well": {"cutout": 0.25},
     "averaged weights (0.99) as well": {"average": 0.99},
     "mirrored views as well": {"views": "mirrored"},
     "float32": {"precision": "float32"},
 }
 PATCHES: dict[str, Any] = {
+    "logits in bfloat16": mock.patch.object(resnet, "PRECISION_OF_LOGITS", None),
     "no whitening": mock.patch.object(resnet, "_whiten", nothing),
     "random kernels, not identity-like": mock.patch.object(resnet, "_pass_through", nothing),
     "biases four times as fast": mock.patch.object(optimizers.Muon, "VECTOR_RATE", 4 * optimizers.Muon.VECTOR_RATE),
@@ -74,7 +76,7 @@ VARIANTS = [*SETTINGS, *PATCHES]
 
 def run(asked: argparse.Namespace) -> None:
     data = ic.load_dataset(asked.data, validation_split=0.2)
-    there = {key_of(row) for row in results()}
+    there = {key_of(row) for row in results() if "base" not in row}
     for seed in asked.seeds:
         for name in asked.only or VARIANTS:
             row = {"variant": name, "data": asked.data, "seed": seed, "epochs": asked.epochs, "width": asked.width}
@@ -117,12 +119,17 @@ def report(_: argparse.Namespace) -> None:
     if not rows:
         raise SystemExit(f"No results in {RESULTS}: python benchmarks/ablation.py run")
     parts = []
-    for data, epochs, width in sorted({(row["data"], row["epochs"], row["width"]) for row in rows}):
-        same = [row for row in rows if (row["data"], row["epochs"], row["width"]) == (data, epochs, width)]
-        parts.append(f"{data}, width {width}, {epochs} epochs; validation part of 20 %.\n\n{table(same)}")
+    for data, epochs, width, base in sorted({group_of(row) for row in rows}, key=lambda group: group[::-1]):
+        same = [row for row in rows if group_of(row) == (data, epochs, width, base)]
+        older = f" Measured against an older recipe: {base}." if base else ""
+        parts.append(f"{data}, width {width}, {epochs:g} epochs; validation part of 20 %.{older}\n\n{table(same)}")
     text = "\n\n".join(parts)
     print(text)
     write_between_markers(DOCS / "speed.md", "ablation", text)
+
+
+def group_of(row: Row) -> tuple[str, float, int, str]:
+    return row["data"], row["epochs"], row["width"], row.get("base", "")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -131,7 +138,7 @@ def table(rows: Sequence[Row]) -> str:
         "| variant | accuracy, mean | against `fast`, seed by seed | time of steps | seeds |",
         "|---|---|---|---|---|",
     ]
-    for name in VARIANTS:
+    for name in [*VARIANTS, *sorted({row["variant"] for row in rows} - set(VARIANTS))]:
         same = [row for row in rows if row["variant"] == name and row["seed"] in base]
         if not same:
             continue

@@ -193,6 +193,7 @@ def test_networks_without_a_whitening_layer_are_left_alone() -> None:
 def test_in_bfloat16_weights_and_probabilities_stay_float32(name: str) -> None:
     model = build(name, (16, 16, 1), 4, precision="bfloat16")
     assert {layer.compute_dtype for layer in model.layers if hasattr(layer, "kernel")} >= {"bfloat16"}
+    assert {layer.compute_dtype for layer in model.layers if layer.output.shape == (None, 4)} == {"float32"}
     assert {str(keras.backend.standardize_dtype(weight.dtype)) for weight in model.weights} == {"float32"}
     assert np.asarray(model(pictures(2, (16, 16, 1)), training=False)).dtype == np.float32
 

@@ -15,7 +15,7 @@ from iconoclass.errors import UsageError
 from iconoclass.models.catalog import MODELS
 from iconoclass.models.pretrained import BACKBONES
 from iconoclass.training.optimizers import OPTIMIZERS, SCHEDULES
-from iconoclass.training.recipes import RECIPES, complete
+from iconoclass.training.recipes import RECIPES, complete, fill_their_frames
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,23 @@ def test_digits_and_text_are_not_mirrored_unless_that_is_asked_for(digits: Datas
     assert completed(things, recipe="fast").augment.flip == 0.5
     assert completed(digits, recipe="fast").augment.flip == 0
     assert completed(digits, recipe="fast", flip=0.5).augment.flip == 0.5
+
+
+def test_pictures_that_are_seen_a_few_times_are_seen_as_they_are(things: Dataset) -> None:
+    shown = {epochs: completed(things, recipe="fast", epochs=epochs).augment for epochs in (0.5, 3.9, 4, 20)}
+    assert [(one.flip, one.shift) for one in shown.values()] == [(0, 0), (0, 0), (0.5, 0.0625), (0.5, 0.0625)]
+    assert completed(things, recipe="fast", epochs=1, flip=0.3).augment.flip == 0.3
+
+
+def test_things_that_fill_their_frames_are_not_moved_out_of_them() -> None:
+    random = np.random.default_rng(0)
+    on_ground, wide = np.full((2, 20, 12, 12, 3), 255, np.uint8)
+    on_ground[:, 2:10, 2:10] = random.integers(0, 200, (20, 8, 8, 3))
+    wide[:, 3:9] = random.integers(0, 200, (20, 6, 12, 3))
+    photos = random.integers(0, 256, (20, 12, 12, 3), np.uint8)
+    assert [fill_their_frames(pixels) for pixels in (on_ground, wide, photos)] == [False, True, False]
+    half = np.concatenate([on_ground, wide[:15]])
+    assert not fill_their_frames(half)
 
 
 def test_the_textbook_changes_no_picture(things: Dataset) -> None:

@@ -420,7 +420,9 @@ def test_nan_is_an_error_and_no_label(file: Path) -> None:
 
 def test_a_file_that_answers_otherwise_than_when_it_was_made_is_not_served(file: Path, monkeypatch) -> None:
     """H21"""
-    monkeypatch.setattr("iconoclass.prediction.predictor.prepare", lambda picture, shape, rule: np.zeros(shape, np.uint8))
+    monkeypatch.setattr(
+        "iconoclass.prediction.predictor.prepare", lambda picture, shape, rule: np.zeros(shape, np.uint8)
+    )
     with pytest.raises(IntegrityError, match="golden"):
         Network.load(file)
 

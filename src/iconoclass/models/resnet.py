@@ -12,6 +12,8 @@ from iconoclass.backend import keras
 layers = keras.layers
 
 WHITENING, KERNEL = "whitening", "kernel"  # layers are found by these names to be initialised
+# The last layers', whatever the rest computes in: bfloat16 cannot tell close answers apart (docs/speed.md).
+PRECISION_OF_LOGITS = "float32"
 
 
 def resnet(shape: tuple[int, int, int], classes: int, *, width: int = 24, dropout: float = 0.0) -> Any:
@@ -33,9 +35,9 @@ def resnet(shape: tuple[int, int, int], classes: int, *, width: int = 24, dropou
     x = layers.GlobalMaxPooling2D()(x)
     if dropout:
         x = layers.Dropout(dropout)(x)
-    x = layers.Dense(classes, use_bias=False, name="logits")(x)
+    x = layers.Dense(classes, use_bias=False, dtype=PRECISION_OF_LOGITS, name="logits")(x)
     # Without batch norm before them the first logits would be large and the first steps wasted.
-    x = layers.Rescaling(1 / 9)(x)
+    x = layers.Rescaling(1 / 9, dtype=PRECISION_OF_LOGITS)(x)
     return keras.Model(inputs, layers.Softmax(dtype="float32", name="probabilities")(x), name="resnet")
 
 

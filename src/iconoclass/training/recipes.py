@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from iconoclass.backend import BACKEND, processor_has_bfloat16
 from iconoclass.config import AugmentConfig, Config
 from iconoclass.data.batches import are_unequal
@@ -70,6 +73,8 @@ def fast(config: Config, dataset: Dataset) -> Settings:
     images = len(dataset.train)
     epochs = config.training.epochs or _epochs(images)
     batch_size = config.training.batch_size or _batch_size(images, epochs)
+    # A picture that is seen a few times is not learned by heart, and is easier to learn as it is (docs/speed.md).
+    is_varied = epochs >= 4
     # Muon's rate is a share of the weights: high where steps are few, lower where they would make more noise than way.
     muon_rate = 0.24 * min(1.0, math.sqrt(350 * batch_size / (epochs * images)))
     return {
@@ -85,8 +90,8 @@ def fast(config: Config, dataset: Dataset) -> Settings:
         "average": 0.0,
         "patience": 0,  # The rate falls to nothing at the end; an early end would miss the best part.
         "precision": "bfloat16" if BACKEND == "tensorflow" and processor_has_bfloat16() else "float32",
-        "flip": 0.5 if dataset.has_mirror_images else 0.0,
-        "shift": 0.0625,  # 2 pixels of 32
+        "flip": 0.5 if is_varied and dataset.has_mirror_images else 0.0,
+        "shift": 0.0625 if is_varied and not fill_their_frames(dataset.train.sample(250).pixels) else 0.0,
     }
 
 
@@ -130,6 +135,18 @@ def _network(config: Config) -> str:
 def _epochs(images: int) -> int:
     """About 400,000 images seen, in 8 epochs at least and 100 at most."""
     return min(100, max(8, round(400_000 / images)))
+
+
+def fill_their_frames(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether most pictures, uint8 (n, height, width, channels), were cut so that a thing on a plain ground reaches
+    from one edge to the other: moved, it would be cut off and continued by its reflection, as no new picture is.
+    """
+    values = pixels.astype(np.int64) @ 256 ** np.arange(pixels.shape[-1])
+    edges = values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]
+    found, counts = np.unique(np.concatenate(edges, axis=None), return_counts=True)
+    top, bottom, left, right = ((edge != found[counts.argmax()]).any(axis=1) for edge in edges)
+    has_plain_ground = counts.max() > counts.sum() / 2
+    return bool(has_plain_ground and ((top & bottom) | (left & right)).mean() > 0.5)
 
 
 def _batch_size(images: int, epochs: float) -> int:
