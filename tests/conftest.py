@@ -60,6 +60,39 @@ def photos(tmp_path: Path) -> Path:
     return make_photos(tmp_path)
 
 
+def marked(pixels: np.ndarray, is_marked: np.ndarray) -> np.ndarray:
+    """The digits with a bright square in their lower right corner, where they are marked."""
+    changed = pixels.copy()
+    changed[is_marked, 6:, 6:] = 255
+    return changed
+
+
+@pytest.fixture(scope="session")
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of marked digits and of plain ones, in given parts: nothing but the mark says which is which."""
+    import iconoclass as ic
+
+    folder = tmp_path_factory.mktemp("marks")
+    is_marked = np.random.default_rng(0).random(360) < 0.5
+    pixels = marked(ic.load_dataset("digits").train.pixels[:360], is_marked)
+    for at, (one, label) in enumerate(zip(pixels, is_marked, strict=True)):
+        place = folder / ("train" if at < 300 else "test") / ("marked" if label else "plain")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one[..., 0]).save(place / f"{at}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def told_marks(marks: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A small dense network that tells marked digits from plain ones: its run, and as .onnx."""
+    import iconoclass as ic
+
+    folder = tmp_path_factory.mktemp("told")
+    run = ic.train(marks, model="mlp", epochs=6, output=folder)
+    [made] = ic.export(run, "onnx", output=folder / "exports")
+    return run, made.path
+
+
 @pytest.fixture(scope="session")
 def exported(run, tmp_path_factory: pytest.TempPathFactory):
     """That run in every format, proven, made once for all tests that only read it: format -> Export."""

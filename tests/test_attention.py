@@ -10,33 +10,19 @@ import pytest
 from PIL import Image
 
 import iconoclass as ic
+from conftest import marked
 from iconoclass.errors import DataError, ImageError
-from iconoclass.evaluation.attention import COARSE, FINE, looked_at, over
+from iconoclass.evaluation.attention import COARSE, FINE, in_few, looked_at, over
 from iconoclass.evaluation.explain import explain
 from iconoclass.run import Run
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def marked(pixels: Pixels, is_marked: npt.NDArray[np.bool_]) -> Pixels:
-    """The digits with a bright square in their lower right corner, where they are marked."""
-    changed = pixels.copy()
-    changed[is_marked, 6:, 6:] = 255
-    return changed
-
-
 @pytest.fixture(scope="session", params=["mlp", "convnet-1", "resnet"])
-def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ic.Predictor:
-    """A network that has learned to tell marked digits from others: nothing but the mark says which is which."""
-    folder = tmp_path_factory.mktemp("planted")
-    pixels = ic.load_dataset("digits").train.pixels[:360]
-    is_marked = np.random.default_rng(0).random(360) < 0.5
-    for name, part in (("train", slice(0, 300)), ("test", slice(300, 360))):
-        for at, (one, label) in enumerate(zip(marked(pixels, is_marked)[part], is_marked[part], strict=True)):
-            place = folder / "data" / name / ("marked" if label else "plain")
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(one[..., 0]).save(place / f"{at}.png")
-    run = ic.train(folder / "data", model=request.param, epochs=6, output=folder)
+def planted(request: pytest.FixtureRequest, marks: Path, tmp_path_factory: pytest.TempPathFactory) -> ic.Predictor:
+    """A network that has learned to tell marked digits from others."""
+    run = ic.train(marks, model=request.param, epochs=6, output=tmp_path_factory.mktemp("planted"))
     assert run.metrics["test"]["accuracy"]["value"] > 0.95
     return ic.Predictor.load(run.path)
 
@@ -80,6 +66,15 @@ def test_windows_reach_every_pixel_and_the_map_shows_what_a_single_place_decides
     row, column = np.unravel_index(found.argmax(), found.shape)
     assert row >= height - height // 3
     assert column <= width // 3
+
+
+def test_a_map_in_few_rows_and_columns_has_the_means_of_what_it_stands_for() -> None:
+    seen = np.random.default_rng(0).random((64, 96)).astype(np.float32)
+    few = in_few(seen, 32)
+    assert few.shape == (32, 32)
+    assert np.allclose(few, seen.reshape(32, 2, 32, 3).mean(axis=(1, 3)), atol=1e-6)
+    assert np.array_equal(in_few(few, 32), few)
+    assert in_few(seen[:10, :50], 32).shape == (10, 32)
 
 
 def test_the_overlay_keeps_the_picture_and_colours_what_was_looked_at() -> None:

@@ -15,8 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib import colormaps
 
+import iconoclass as ic
+from conftest import marked
 from iconoclass.exports.verify import as_png
 from strokes import strokes_of
 
@@ -52,24 +56,35 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(params=[1440, 390])
-def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+@contextmanager
+def opened(browser: Any, url: str, width: int) -> Iterator[Any]:
     """The page, ready; any request to another server, and any error on it, fails the test."""
-    context = browser.new_context(viewport={"width": request.param, "height": 844})
-    opened, faults = context.new_page(), []
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("request", lambda asked: asked.url.startswith((url, "data:", "blob:")) or faults.append(asked.url))
-    opened.goto(url)
-    opened.locator("html[data-is-ready]").wait_for()
-    yield opened
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda asked: asked.url.startswith((url, "data:", "blob:")) or faults.append(asked.url))
+    page.goto(url)
+    page.locator("html[data-is-ready]").wait_for()
+    yield page
     context.close()
     assert not faults
 
 
+@pytest.fixture(params=[1440, 390])
+def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    with opened(browser, url, request.param) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def marks_url(told_marks) -> Iterator[str]:
+    """Of a server whose model looks at the lower right corner, and is asked about colour and grey alike."""
+    with served(told_marks[1]) as address:
+        yield address
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    import iconoclass as ic
-
     folder = tmp_path_factory.mktemp("digits")
     test = ic.load_dataset("digits").test
     paths = [folder / f"{at}.png" for at in range(6)]
@@ -145,6 +160,119 @@ def test_the_keyboard_alone_suffices(page: Any) -> None:
     assert page.locator("#bars li").count() == 5
 
 
+HEAT = """() => {
+  const heat = document.getElementById("heat");
+  const { data } = heat.getContext("2d").getImageData(0, 0, heat.width, heat.height);
+  const [inner, outer] = [heat, heat.parentElement.firstElementChild].map((each) => each.getBoundingClientRect());
+  return {
+    colours: [...data], rows: heat.height, columns: heat.width, stands: heat.parentElement.id,
+    box: [inner.left - outer.left, inner.top - outer.top, outer.right - inner.right, outer.bottom - inner.bottom]
+      .map((gap, side) => gap / (side % 2 ? outer.height : outer.width)),
+  };
+}"""
+
+
+def answered_why(page: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """The map that comes when the button is pressed by its key, and what is drawn."""
+    page.locator("#why").focus()
+    with page.expect_response("**/explain") as told:
+        page.keyboard.press("Enter")
+    page.locator("#heat").wait_for()
+    return np.array(told.value.json()["map"]["values"]), page.evaluate(HEAT)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_key_lays_what_the_answer_rests_on_over_the_picture_and_takes_it_away(
+    browser: Any, marks_url: str, width: int, tmp_path: Path
+) -> None:
+    [pixels] = marked(ic.load_dataset("digits").test.pixels[:1], np.ones(1, bool))
+    (tmp_path / "marked.png").write_bytes(as_png(pixels))
+    with opened(browser, marks_url, width) as page:
+        assert page.locator("#why").is_hidden(), "there is nothing to explain yet"
+        page.set_input_files("#files", [tmp_path / "marked.png"])
+        page.locator("#gallery li").wait_for()
+        found, drawn = answered_why(page)
+        assert (found.argmax() // 8, found.argmax() % 8) >= (6, 6)
+        colours = np.array(drawn["colours"]).reshape(drawn["rows"], drawn["columns"], 4)
+        assert np.allclose(colours[..., 3], 255 * (0.15 + 0.65 * found), atol=1)
+        expected = 255 * colormaps["cividis"](0.25 + 0.75 * found)[..., :3]
+        assert np.abs(colours[..., :3] - expected).max() <= 10, "the colours of reports, as far as eyes can tell"
+        assert np.allclose(drawn["box"], 0, atol=0.01)
+        assert "at the lower right" in page.inner_text("#why-note")
+        assert page.get_attribute("#why", "aria-pressed") == "true"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.keyboard.press("Enter")
+        assert page.locator("#heat").is_hidden()
+        assert not page.inner_text("#why-note")
+
+
+def test_the_map_of_a_drawing_lies_on_the_drawing(page: Any) -> None:
+    page.click("#way-draw")
+    sheet = page.locator("#sheet").bounding_box()
+    page.mouse.move(sheet["x"] + sheet["width"] * 0.3, sheet["y"] + sheet["height"] * 0.3)
+    page.mouse.down()
+    page.mouse.move(sheet["x"] + sheet["width"] * 0.3, sheet["y"] + sheet["height"] * 0.6, steps=8)
+    page.mouse.up()
+    page.locator("#bars li").nth(4).wait_for()
+    page.locator("#answer[aria-busy=false]").wait_for()
+    _, drawn = answered_why(page)
+    left, top, right, bottom = drawn["box"]
+    assert drawn["stands"] == "easel"
+    assert (left + 1 - right) / 2 == pytest.approx(0.3, abs=0.06), "its middle is the middle of the stroke"
+    assert (top + 1 - bottom) / 2 == pytest.approx(0.45, abs=0.06)
+    page.click("#way-picture")
+    assert page.locator("#heat").is_hidden()
+    page.click("#way-draw")
+    assert page.locator("#bars li").count() == 5, "each way in keeps its answer"
+
+
+def test_a_map_that_cannot_be_had_is_told_in_the_words_of_the_api(page: Any, files: list[Path]) -> None:
+    problem = '{"detail": "There was no answer in time."}'
+    page.route("**/explain", lambda route: route.fulfill(status=504, body=problem))
+    page.set_input_files("#files", files[:1])
+    page.locator("#gallery li").wait_for()
+    page.click("#why")
+    page.locator("#why-note", has_text="no answer in time").wait_for()
+    assert page.get_attribute("#why", "aria-pressed") == "false"
+    page.unroute("**/explain")
+    answered_why(page)
+
+
+def test_a_map_is_asked_for_again_when_the_server_says_later(page: Any, files: list[Path]) -> None:
+    """H16"""
+    busy = {"status": 429, "headers": {"retry-after": "1"}, "body": '{"detail": "Come back a little later."}'}
+    page.route("**/explain", lambda route: route.fulfill(**busy), times=1)
+    page.set_input_files("#files", files[:1])
+    page.locator("#gallery li").wait_for()
+    page.click("#why")
+    page.locator("#heat").wait_for()
+    assert "yellower" in page.inner_text("#why-note")
+
+
+def test_a_refused_picture_has_no_answer_to_explain(page: Any, files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("no picture")
+    for name, is_hidden in ((files[0], False), (tmp_path / "bad.png", True)):
+        with page.expect_response("**/predict"):
+            page.set_input_files("#files", [name])
+        page.locator("#answer[aria-busy=false]").wait_for()
+        assert page.locator("#why").is_hidden() == is_hidden
+
+
+def test_a_map_that_nobody_waits_for_any_more_is_not_drawn(page: Any, files: list[Path]) -> None:
+    held: list[Any] = []
+    page.route("**/explain", lambda route: held.append(route))
+    page.set_input_files("#files", files[:2])
+    page.locator("#gallery li").nth(1).wait_for()
+    page.click("#why")
+    page.locator("#why-note", has_text="Hiding parts").wait_for()
+    page.locator("#gallery button").first.click()
+    assert page.get_attribute("#why", "aria-pressed") == "false"
+    held[0].abort()
+    page.wait_for_timeout(300)
+    assert page.locator("#heat").is_hidden()
+    assert not page.inner_text("#why-note")
+
+
 def test_nothing_is_wider_than_the_screen(page: Any, files: list[Path]) -> None:
     page.set_input_files("#files", files)
     page.locator("#gallery li").nth(5).wait_for()
@@ -198,8 +326,6 @@ def drawn(page: Any, pixels: Any) -> str:
 @pytest.mark.slow
 @pytest.mark.datasets
 def test_drawn_digits_are_recognised(browser: Any, tmp_path: Path) -> None:
-    import iconoclass as ic
-
     run = ic.train("mnist", epochs=2, output=tmp_path)
     test = ic.load_dataset("mnist").test
     firsts = [int((test.labels == digit).argmax()) for digit in range(10)]

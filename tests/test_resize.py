@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from iconoclass.errors import UsageError
-from iconoclass.images.resize import RESIZES, Pixels, resize
+from iconoclass.images.resize import RESIZES, Pixels, covered, resize
 
 
 def flat(height: int, width: int, channels: int = 3, level: int = 200) -> Pixels:
@@ -58,6 +58,26 @@ def test_a_flat_picture_stays_flat(how: str) -> None:
 def test_crop_takes_the_middle() -> None:
     assert (resize(thirds(20, 60), 20, 20, "crop") == 100).all()
     assert (resize(thirds(20, 60).swapaxes(0, 1), 20, 20, "crop") == 100).all()
+
+
+@pytest.mark.parametrize("how", RESIZES)
+@pytest.mark.parametrize("size", [(40, 40), (60, 90), (90, 60), (20, 200)])
+@pytest.mark.parametrize("target", [(40, 40), (30, 60), (90, 60)])
+def test_what_a_picture_shows_after_resizing_lies_where_it_is_said_to(
+    how: str, size: tuple[int, int], target: tuple[int, int]
+) -> None:
+    """A ramp says of each pixel where it came from; black, where it did not come from the picture."""
+    for axis in (0, 1):
+        ramp = np.broadcast_to(np.linspace(55, 255, size[axis]).reshape((-1, 1) if axis == 0 else (1, -1)), size)
+        line = resize(ramp[..., None].round().astype(np.uint8), *target, how)[..., 0].take(
+            target[1 - axis] // 2, 1 - axis
+        )
+        left, top, right, bottom = covered(size, target, how)
+        first, last = (top, bottom) if axis == 0 else (left, right)
+        places = first + (np.arange(target[axis]) + 0.5) / target[axis] * (last - first)
+        kept = line > 0
+        assert np.allclose((line[kept] - 55) / 200, places[kept], atol=0.03)
+        assert ((places[~kept] < 0.03) | (places[~kept] > 0.97)).all()
 
 
 def test_crop_is_to_scale_all_and_then_cut() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import itertools
 import json
 import os
@@ -27,10 +28,15 @@ from typing import ClassVar
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 
+import iconoclass as ic
 import inference_protocol_schema as schema
 from bad_worker import DIES, HANGS, NAN, SLOW
+from conftest import marked
 from iconoclass.errors import EnvironmentFault, IconoclassError, ImageError, IntegrityError, RunError, UsageError
+from iconoclass.evaluation.attention import looked_at
+from iconoclass.evaluation.explain import explain
 from iconoclass.exports.verify import as_png
 from iconoclass.images.prepare import prepare
 from iconoclass.prediction.predictor import Predictor
@@ -210,8 +216,6 @@ def model(network: Network) -> Model:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[bytes]:
-    import iconoclass as ic
-
     return [as_png(pixels) for pixels in ic.load_dataset("digits").test.pixels[:40]]
 
 
@@ -416,6 +420,53 @@ def test_nan_is_an_error_and_no_label(file: Path) -> None:
             assert content_of(caught.value)["code"] == "MODEL_NAN"
 
     asyncio.run(scene())
+
+
+def test_explanations_wait_apart_and_only_so_many(file: Path, pictures: list[bytes]) -> None:
+    """H16, H17: what is asked meanwhile is answered."""
+    hanging = as_png(pixel_picture(HANGS))
+
+    async def scene() -> None:
+        async with engine_of(file, BAD_WORKER, explanations=1, request_s=4.0) as engine:
+            tasks = []
+            for _ in range(2):  # one is under way, one waits
+                tasks.append(asyncio.create_task(engine.explain(hanging)))
+                await settle()
+            with pytest.raises(BusyError):
+                await engine.explain(pictures[0])
+            for picture in pictures[:5]:
+                assert len((await engine.answer([picture])).answers) == 1
+            assert not any(task.done() for task in tasks)
+            told = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(each) for each in told] == [DeadlineError] * 2
+            assert engine.accepted == 0
+
+    asyncio.run(scene())
+
+
+def test_what_cannot_be_explained_is_an_error_and_no_map(file: Path, pictures: list[bytes]) -> None:
+    """H24"""
+
+    async def scene() -> list[str]:
+        async with engine_of(file, BAD_WORKER, pixels=64) as engine:
+            asked = (as_png(pixel_picture(NAN)), b"no picture", as_png(np.zeros((9, 9, 1), np.uint8)))
+            return [error.code for error in [await refused(engine, picture) for picture in asked]]
+
+    async def refused(engine: Engine, picture: bytes) -> IconoclassError:
+        with pytest.raises(IconoclassError) as caught:
+            await engine.explain(picture)
+        return caught.value
+
+    assert asyncio.run(scene()) == ["MODEL_NAN", "IMG_NOT_IMAGE", "IMG_TOO_MANY_PIXELS"]
+
+
+def test_a_network_that_answers_nan_where_something_is_hidden_has_no_map(file: Path, pictures: list[bytes]) -> None:
+    """H24"""
+    network = Network.load(file)
+    pixels = prepare(pictures[0], network.image_shape, network.resize_rule)
+    sound = network._predictor.probabilities
+    network._predictor.probabilities = lambda asked: sound(asked) * (1 if len(asked) == 1 else np.float32("nan"))
+    assert network.explained(pixels).code == "MODEL_NAN"
 
 
 def test_a_file_that_answers_otherwise_than_when_it_was_made_is_not_served(file: Path, monkeypatch) -> None:
@@ -643,7 +694,7 @@ def test_pages_of_other_sites_and_other_names_are_turned_away(server: Served) ->
     assert server.ask("GET", "/model", origin=f"http://127.0.0.1:{server.port}")[0] == 200
 
 
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "DELETE", "PUT"])
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "CONNECT", "DELETE", "PUT"])
 def test_other_methods_are_refused_without_a_fault(server: Served, method: str) -> None:
     """H26"""
     assert server.ask(method, "/predict")[0] == 405
@@ -655,6 +706,18 @@ def test_odd_ways_to_speak_http_are_understood(server: Served, pictures: list[by
     assert server.say(get + get.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).count(b"200 OK") == 2
     assert b"200 OK" in server.say(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert b"400" in server.say(b"nonsense\r\n\r\n")
+
+
+def test_who_asks_before_he_sends_is_told_to_go_on_or_why_not(server: Served, pictures: list[bytes]) -> None:
+    """H3, H26"""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=5)) as connection:
+        connection.sendall(head % len(pictures[0]))
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(pictures[0])
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    refused = server.say(head % 300_001, seconds=2)
+    assert refused.startswith(b"HTTP/1.1 413 "), "and nothing of the body was waited for"
 
 
 @pytest.mark.parametrize("path", ["/static/..%2fserver.py", "/static/server.py", "/static/%00", "/nothing", "/report"])
@@ -701,6 +764,73 @@ def test_no_tensorflow_is_in_the_serving_processes(server: Served) -> None:
     own = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "onnxruntime" not in own, "what a model file does to its runtime, it does to a worker"
     assert "tensorflow" not in own
+
+
+def explained(server: Served, picture: bytes) -> dict:
+    status, _, answer = server.ask("POST", "/explain", picture, content_type="image/png")
+    assert status == 200, answer
+    return json.loads(answer)
+
+
+def test_the_map_falls_on_a_planted_mark_and_is_the_one_that_explain_makes(told_marks, tmp_path: Path) -> None:
+    run, file = told_marks
+    [pixels] = marked(ic.load_dataset("digits").test.pixels[:1], np.ones(1, bool))
+    (tmp_path / "marked.png").write_bytes(as_png(pixels))
+    with serving(file) as served:
+        told = explained(served, as_png(pixels))
+    predictor = Predictor.load(file)
+    [answer] = predictor.predict(tmp_path / "marked.png")
+    assert (told["class_name"], told["unknown"]) == (answer.class_name, answer.unknown) == ("marked", None)
+    assert told["confidence"] == pytest.approx(answer.confidence, abs=1e-6)
+    found = np.array(told["map"]["values"])
+    assert found.shape == (told["map"]["rows"], told["map"]["columns"]) == (8, 8)
+    assert (found.argmax() // 8, found.argmax() % 8) >= (6, 6)
+    label = predictor.class_names.index("marked")
+    assert np.allclose(found, looked_at(predictor.probabilities, pixels, label), atol=6e-4)
+    [same] = explain(run, [tmp_path / "marked.png"]).answers
+    assert np.allclose(found, same.attention, atol=2e-3)
+
+
+def test_explanations_are_made_by_a_patient_worker_that_starts_when_it_is_needed(
+    file: Path, pictures: list[bytes]
+) -> None:
+    with serving(file) as served:
+        before = set(workers_of(served))
+        explained(served, pictures[0])
+        [patient] = set(workers_of(served)) - before
+        others = {os.getpriority(os.PRIO_PROCESS, number) for number in before}
+        assert others == {os.getpriority(os.PRIO_PROCESS, served.process.pid)}
+        assert os.getpriority(os.PRIO_PROCESS, patient) > max(others)
+        assert "tensorflow" not in Path(f"/proc/{patient}/maps").read_text()
+
+
+def test_openapi_describes_the_explanation_that_is_given(server: Served, pictures: list[bytes]) -> None:
+    described = json.loads(server.ask("GET", "/openapi.json")[2])["paths"]
+    answer = described["/explain"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    told = explained(server, pictures[0])
+    jsonschema.validate(told, {**answer, "additionalProperties": False, "required": list(answer["properties"])})
+    assert set(told["map"]) == set(answer["properties"]["map"]["properties"])
+    assert set(described["/predict"]["post"]["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
+
+
+UNEXPLAINABLE = {
+    "nothing": (b"", "image/png", 400),
+    "two pictures": (*form(b"x", b"y"), 400),
+    "an address to fetch": (b'{"url": "file:///etc/passwd"}', "application/json", 415),
+    "text": (b"hello", "text/plain", 415),
+    "a truncated picture": (b"\x89PNG\r\n\x1a\n" + bytes(20), "image/png", 422),
+    "a body beyond the limit": (bytes(300_001), "image/png", 413),
+}
+
+
+@pytest.mark.parametrize("what", UNEXPLAINABLE)
+def test_what_cannot_be_explained_gets_a_problem_that_says_why(server: Served, what: str) -> None:
+    """H1, H3, H11"""
+    body, kind, expected = UNEXPLAINABLE[what]
+    status, headers, answer = server.ask("POST", "/explain", body, content_type=kind)
+    assert (status, json.loads(answer)["status"]) == (expected, expected)
+    assert headers["content-type"] == "application/problem+json"
+    assert not re.search(rb"Traceback|/home|/root|site-packages|\.py", answer)
 
 
 def infer(server: Served, content: object, name: str = "digits-resnet") -> tuple[int, dict]:
@@ -800,6 +930,7 @@ def test_with_a_key_nothing_but_the_shell_of_the_page_is_open(file: Path, pictur
             served.ask("GET", path)[0] for path in ("/model", "/metrics", "/v2", "/openapi.json", f"/model?key={KEY}")
         ]
         assert closed == [401] * 5
+        assert served.ask("POST", "/explain", pictures[0])[0] == 401
         assert served.ask("POST", "/predict", pictures[0], authorization=f"Bearer {KEY}")[0] == 200
     finally:
         _, said = served.stop()
@@ -833,6 +964,24 @@ def test_sigterm_loses_nothing_that_was_accepted(file: Path, pictures: list[byte
     assert not lost
     assert set(found) <= {200, 503}
     assert 200 in found
+
+
+def test_what_is_not_answered_before_the_drain_ends_is_counted(file: Path) -> None:
+    """H18"""
+    slow = io.BytesIO()
+    Image.new("1", (6300, 6300)).save(slow, "PNG")
+    body, kind = form(*[slow.getvalue()] * 64)
+    served = Served(str(file), "--drain-s", "1", ICONOCLASS_API_KEY="")
+    told: list[int] = []
+    asking = threading.Thread(target=lambda: told.append(served.ask("POST", "/predict", body, content_type=kind)[0]))
+    asking.start()
+    while metric(served, "accepted_pictures") < 64:
+        pass
+    status, said = served.stop()
+    asking.join()
+    assert status == 143
+    assert "64 pictures unanswered" in said
+    assert told == [503]
 
 
 def test_a_port_that_is_taken_is_told_with_4(server: Served, file: Path) -> None:
@@ -943,6 +1092,108 @@ def test_health_and_metrics_answer_while_everything_else_is_refused(file: Path, 
             assert served.ask("GET", "/healthz")[0] == served.ask("GET", "/metrics")[0] == 200
         assert set(statuses) == {200, 429}
         assert metric(served, "shed_total") == statuses.count(429)
+
+
+def test_too_many_explanations_are_refused_and_the_others_given(file: Path, pictures: list[bytes]) -> None:
+    """H16: all come while the worker for them is still starting."""
+    with serving(file) as served:
+        told: list[tuple[int, dict, bytes]] = []
+        asking = [
+            threading.Thread(target=lambda: told.append(served.ask("POST", "/explain", pictures[0]))) for _ in range(12)
+        ]
+        for thread in asking:
+            thread.start()
+        assert {served.ask("POST", "/predict", pictures[0])[0] for _ in range(20)} == {200}
+        for thread in asking:
+            thread.join()
+        refused = [(headers, body) for status, headers, body in told if status == 429]
+        assert len(refused) == metric(served, "shed_total") > 0
+        assert {headers["retry-after"] for headers, _ in refused} == {"1"}
+        assert {json.loads(body)["code"] for _, body in refused} == {"BUSY"}
+        given = [json.loads(body)["map"] for status, _, body in told if status == 200]
+        assert len(given) == 12 - len(refused)
+        assert all(each == given[0] for each in given)
+
+
+def test_sigterm_waits_for_an_explanation(file: Path, pictures: list[bytes]) -> None:
+    """H18"""
+    told: list[int] = []
+    with serving(file) as served:
+        asking = threading.Thread(target=lambda: told.append(served.ask("POST", "/explain", pictures[0])[0]))
+        asking.start()
+        while not metric(served, "accepted_pictures"):
+            pass
+    asking.join()
+    assert told == [200]
+
+
+def memory_mb(served: Served) -> float:
+    """Of the server and its workers."""
+    pages = sum(
+        int(Path(f"/proc/{number}/statm").read_text().split()[1])
+        for number in (served.process.pid, *workers_of(served))
+    )
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def open_files(served: Served) -> int:
+    return sum(len(list(Path(f"/proc/{number}/fd").iterdir())) for number in (served.process.pid, *workers_of(served)))
+
+
+def ask_often(served: Served, bodies: list[tuple[bytes, str, int]], count: int, clients: int = 4) -> None:
+    """So many requests over connections that are kept; each must get the status that goes with its body."""
+    wrong: list[tuple[int, int]] = []
+
+    def client() -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)) as connection:
+            for at in range(count // clients):
+                body, kind, expected = bodies[at % len(bodies)]
+                connection.request("POST", "/predict", body, {"content-type": kind})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != expected:
+                    wrong.append((answer.status, expected))
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# Every kind of request in turn, one of them of a picture of 90 kB: what is kept of one in four is seen after a few
+# hundred. Of a million small ones, what is kept of each.
+SOAKS = {
+    "a few of every kind": (1_600, 4, 12.0),
+    "a million": (1_000_000, 1_000, 10.0),
+}
+
+
+@pytest.mark.parametrize(
+    "soak", [name if name != "a million" else pytest.param(name, marks=pytest.mark.slow) for name in SOAKS]
+)
+def test_memory_and_open_files_stay_as_they_are_however_many_ask(file: Path, pictures: list[bytes], soak: str) -> None:
+    """H29"""
+    count, small, most_mb = SOAKS[soak]
+    noise = as_png(np.random.default_rng(0).integers(0, 256, (300, 300, 1)).astype(np.uint8))
+    usual = (pictures[0], "image/png", 200)
+    bodies = [
+        *[usual] * (small - 3),
+        (noise, "image/png", 200),
+        (*form(*pictures[:3]), 200),
+        (b"GIF", "image/png", 415),
+    ]
+    with serving(file) as served:
+        ask_often(served, bodies, count // 3)  # until caches and arenas are full
+        memory, files = memory_mb(served), open_files(served)
+        ask_often(served, bodies, count)
+        assert memory_mb(served) - memory < most_mb
+        for _ in range(200):  # the last connections are still being closed
+            if open_files(served) <= files:
+                break
+            time.sleep(0.02)
+        assert open_files(served) <= files
 
 
 def test_clients_that_leave_without_waiting_leave_nothing_behind(file: Path, pictures: list[bytes]) -> None:

@@ -17,6 +17,7 @@ FINE = ((1 / 4, 9), (1 / 7, 13))
 COARSE = ((1 / 4, 8),)
 MISTAKES = 12  # of a report that are looked into
 ASKED = MISTAKES * (1 + 8 * 8)  # how often the network is asked for them
+SENT = 32  # rows and columns of a map that goes through a network: windows are coarser
 
 
 def looked_at(ask: Ask, pixels: Pixels, label: int, windows: tuple[tuple[float, int], ...] = FINE) -> Map:
@@ -65,6 +66,12 @@ def _log_odds(probabilities: npt.NDArray[np.float32], label: int) -> npt.NDArray
     share = np.clip(probabilities[:, label].astype(np.float64), 1e-7, 1 - 1e-7)
     odds: npt.NDArray[np.float64] = np.log(share / (1 - share))
     return odds
+
+
+def in_few(attention: Map, most: int = SENT) -> Map:
+    """The map in at most so many rows and columns, each the mean of what it stands for; itself, if it has no more."""
+    rows, columns = (min(side, most) for side in attention.shape)
+    return np.asarray(Image.fromarray(attention).resize((columns, rows), Image.Resampling.BOX), np.float32)
 
 
 def over(pixels: Pixels, attention: Map) -> Pixels:

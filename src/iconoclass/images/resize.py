@@ -58,4 +58,17 @@ def _scaled(pixels: Pixels, height: int, width: int, box: tuple[float, float, fl
     return np.array(image, dtype=np.uint8).reshape(height, width, channels)
 
 
+def covered(size: tuple[int, int], target: tuple[int, int], how: str) -> tuple[float, float, float, float]:
+    """Which part of a picture its resized one shows: left, top, right and bottom as shares of its width and height.
+
+    Below 0 and above 1 where there is black around it. size, target: (height, width), before and after.
+    """
+    if how == "squash":
+        return 0.0, 0.0, 1.0, 1.0
+    down, across = target[0] / size[0], target[1] / size[1]
+    scale = max(down, across) if how == "crop" else min(down, across)
+    left, top = (1 - across / scale) / 2, (1 - down / scale) / 2
+    return left, top, 1 - left, 1 - top
+
+
 RESIZES: dict[str, Callable[[Pixels, int, int], Pixels]] = {"crop": crop, "pad": pad, "squash": squash}

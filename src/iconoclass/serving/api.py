@@ -19,13 +19,12 @@ from iconoclass.serving import inference_protocol as protocol
 from iconoclass.serving import page
 from iconoclass.serving.access import Access
 from iconoclass.serving.bodies import Memory, Upload, read_body, uploads
-from iconoclass.serving.engine import Answered, Engine
+from iconoclass.serving.engine import Answered, Engine, Explained
 from iconoclass.serving.guard import Guard, of_framework, refusal
 from iconoclass.serving.metrics import Metrics
 from iconoclass.serving.model import Answer, Model
+from iconoclass.serving.openapi import DESCRIBED, MEANS, TOP
 from iconoclass.serving.problems import GoingDownError, RequestError, content_of
-
-TOP = 5
 
 
 @dataclass
@@ -60,7 +59,7 @@ def build(state: State, access: Access) -> ASGIApp:
     state.metrics.tell_model(state.model.name, state.model.version)
     routes = _Routes(state)
     for path, (method, name) in ROUTES.items():
-        described = SENDING if path == "/predict" else {}
+        described = DESCRIBED.get(path)
         app.add_api_route(path, getattr(routes, name), methods=[method], response_model=None, openapi_extra=described)
     app.add_exception_handler(IconoclassError, _refused)
     app.add_exception_handler(HTTPException, _refused)
@@ -108,6 +107,20 @@ class _Routes:
         if is_strict and (refused := [answer for answer in answered.answers if isinstance(answer, ImageError)]):
             raise refused[0]
         return _json(_content(answered, sent, top) | {"request_id": request.state.request_id})
+
+    async def explain(self, request: Request) -> Response:
+        """What one picture shows, and a map of what the answer rests on: parts of the picture are hidden, and the model
+        is asked again. It takes hundreds of answers, so one picture at a time is explained, at low priority.
+        """
+        engine = self._state.engine
+        with self._memory.share() as take:
+            body = await read_body(request, engine.limits, take)
+            self._state.refuse_leaving()
+            sent = uploads(body, request.headers.get("content-type", ""), engine.limits)
+            if len(sent) != 1:
+                raise RequestError("one picture is explained at a time", hint="Send one.")
+            explained = await engine.explain(sent[0].content)
+        return _json(_reasons(explained, sent[0].name) | {"request_id": request.state.request_id})
 
     async def model(self, request: Request) -> Response:
         """The model that answers: name, version, classes, the size of its pictures, and some to try."""
@@ -225,29 +238,27 @@ def _said(answer: Answer | ImageError, model: Model, top: int) -> dict[str, Any]
     }
 
 
+def _reasons(explained: Explained, name: str) -> dict[str, Any]:
+    model, found = explained.model, explained.explanation
+    said = _said(found.answer, model, 1)
+    rows, columns = found.attention.shape
+    return {
+        "model": {"name": model.name, "version": model.version},
+        "file": name,
+        **{word: said[word] for word in ("class_name", "confidence", "unknown")},
+        "map": {
+            "rows": rows,
+            "columns": columns,
+            "values": [[round(value, 3) for value in row] for row in found.attention.tolist()],
+            "covers": [round(share, 6) for share in found.covers],
+            "means": MEANS,
+        },
+    }
+
+
 def _json(content: Any) -> Response:
     return Response(json.dumps(content, ensure_ascii=False, allow_nan=False), media_type="application/json")
 
-
-SENDING = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
-    },
-    "parameters": [
-        {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": TOP}},
-        {"name": "strict", "in": "query", "schema": {"type": "boolean", "default": False}},
-    ],
-}
 
 _MODEL = "/v2/models/{name}"
 _VERSION = _MODEL + "/versions/{version}"
@@ -257,6 +268,7 @@ ROUTES = {
     "/model": ("GET", "model"),
     "/report": ("GET", "report"),
     "/predict": ("POST", "predict"),
+    "/explain": ("POST", "explain"),
     "/healthz": ("GET", "health"),
     "/readyz": ("GET", "ready"),
     "/metrics": ("GET", "metrics"),

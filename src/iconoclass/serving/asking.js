@@ -20,14 +20,23 @@ export function ask(blob, name) {
   });
 }
 
+/** One picture's answer, and the map of what it rests on. signal: of whoever does not want it any more. */
+export async function explain(blob, name, signal) {
+  return (await send("/explain", { method: "POST", body: formOf(blob, name), signal })).json();
+}
+
+function formOf(blob, name) {
+  const form = new FormData();
+  form.append("file", blob, name);
+  return form;
+}
+
 async function next() {
   if (running >= AT_ONCE || !waiting.length) return;
   const { blob, name, resolve, reject } = waiting.shift();
   running += 1;
   try {
-    const form = new FormData();
-    form.append("file", blob, name);
-    const content = await (await send("/predict", { method: "POST", body: form })).json();
+    const content = await (await send("/predict", { method: "POST", body: formOf(blob, name) })).json();
     resolve({ ...content.predictions[0], model: content.model });
   } catch (error) {
     reject(error);

@@ -93,7 +93,8 @@ export class Sheet {
     this.changed();
   }
 
-  /** The drawing as a PNG of the model's size: its box scaled and its centre of mass put where the data set has them. */
+  /** The drawing as a PNG of the model's size: its box scaled and its centre of mass put where the data set has them.
+   *  With it, where on the sheet the PNG lies, as shares of its sides: left, top, right, bottom. null without ink. */
   async picture() {
     const size = this.canvas.width;
     const { data } = this.brush.getImageData(0, 0, size, size);
@@ -106,13 +107,15 @@ export class Sheet {
     brush.fillStyle = "black";
     brush.fillRect(0, 0, this.side, this.side);
     brush.imageSmoothingQuality = "high";
-    brush.drawImage(shrunk(this.canvas, size * scale), ...place(found, scale, this.side), size * scale, size * scale);
+    const [left, top] = place(found, scale, this.side), across = size * scale;
+    brush.drawImage(shrunk(this.canvas, across), left, top, across, across);
     if (this.manner.isBright) {
       brush.globalCompositeOperation = "difference";
       brush.fillStyle = "white";
       brush.fillRect(0, 0, this.side, this.side);
     }
-    return sheet.convertToBlob({ type: "image/png" });
+    const part = [-left, -top, this.side - left, this.side - top].map((place) => place / across);
+    return { file: await sheet.convertToBlob({ type: "image/png" }), part };
   }
 }
 

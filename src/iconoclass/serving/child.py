@@ -1,7 +1,8 @@
 """What a worker's process does: open pictures and ask the model. What it dies of, the server survives.
 
-python -m iconoclass.serving.child FILE    opens and proves a model, then answers batches
-python -m iconoclass.serving.child         only opens pictures: those so large that others should not wait for them
+python -m iconoclass.serving.child FILE          opens and proves a model, then answers batches
+python -m iconoclass.serving.child FILE apart    likewise, at low priority: explains, which takes hundreds of answers
+python -m iconoclass.serving.child               only opens pictures: those so large that others should not wait
 
 Messages come in by stdin and go out by stdout; the end of stdin is the end. Never imports TensorFlow.
 """
@@ -21,15 +22,18 @@ import numpy.typing as npt
 from iconoclass.errors import IconoclassError, ImageError
 from iconoclass.images.decode import MAX_PIXELS, read_header
 from iconoclass.images.prepare import prepare
+from iconoclass.images.resize import covered
 from iconoclass.serving import messages
 
 Pixels = npt.NDArray[np.uint8]
 
-NICENESS = 10  # of those that open large pictures: whoever is quick goes first
+NICENESS = 10  # of those that open large pictures or explain: whoever is quick goes first
 
 
-def main(file: Path | None) -> None:
+def main(file: Path | None, *, is_apart: bool = False) -> None:
     source, sink = _pipes()
+    if is_apart or file is None:
+        os.nice(NICENESS)
     try:
         jobs = _jobs(file)
     except IconoclassError as error:
@@ -61,7 +65,6 @@ Job = Callable[[dict[str, Any], bytes], messages.Message]
 
 def _jobs(file: Path | None) -> dict[str, Job]:
     if file is None:
-        os.nice(NICENESS)
         return {"hello": lambda head, body: ({}, b""), "open": _opened}
     from iconoclass.serving.network import Network
 
@@ -69,6 +72,7 @@ def _jobs(file: Path | None) -> dict[str, Job]:
     return {
         "hello": lambda head, body: (network.described(), b""),
         "answer": lambda head, body: _answered(network, head, body),
+        "explain": lambda head, body: _explained(network, head, body),
     }
 
 
@@ -111,6 +115,19 @@ def _answered(network: Any, head: dict[str, Any], body: bytes) -> messages.Messa
     return {"told": told}, b"".join(rows)
 
 
+def _explained(network: Any, head: dict[str, Any], body: bytes) -> messages.Message:
+    """Of one picture an error; or its probabilities and, behind them, its map of so many rows and columns."""
+    pixels = _pixels(body, network.image_shape, network.resize_rule, head["pixels"])
+    found = pixels if isinstance(pixels, ImageError) else network.explained(pixels)
+    if isinstance(found, IconoclassError):
+        return {"error": messages.as_words(found)}, b""
+    answer, attention = found
+    header = read_header(body)
+    covers = covered((header.height, header.width), network.image_shape[:2], network.resize_rule)
+    told = {"unknown": answer.unknown, "size": attention.shape, "covers": covers}
+    return told, answer.probabilities.tobytes() + attention.tobytes()
+
+
 def _cut(body: bytes, sizes: list[int]) -> Iterator[bytes]:
     at = 0
     for size in sizes:
@@ -119,4 +136,4 @@ def _cut(body: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None, is_apart=messages.APART in sys.argv[2:])

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from iconoclass.images.decode import claimed_pixels
 from iconoclass.prediction.manifest import MANIFEST, Manifest, manifest_beside
 from iconoclass.serving.batching import Batcher, BusyError
 from iconoclass.serving.limits import Limits
-from iconoclass.serving.messages import Message, as_error
-from iconoclass.serving.model import Answer, Model, Pixels
+from iconoclass.serving.messages import APART, Message, as_error
+from iconoclass.serving.model import Answer, Explanation, Model, Pixels
 from iconoclass.serving.worker import CHILD, Workers
 
 # Larger pictures are opened apart, so that nobody waits in a batch for a picture that takes a second.
@@ -36,6 +37,14 @@ class Answered:
 
     model: Model
     answers: list[Answer | ImageError]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Likewise of a picture that was to be explained."""
+
+    model: Model
+    explanation: Explanation
 
 
 @dataclass
@@ -55,13 +64,21 @@ class _Question:
 
 
 class Lane:
-    """A model, the queue before it, and the workers behind it."""
+    """A model, the queue before it, and the workers behind it. What is explained waits in a queue of its own, for a
+    worker of its own: it takes hundreds of answers.
+    """
 
-    def __init__(self, model: Model, workers: Workers, limits: Limits, watch: Watch, folder: Path) -> None:
+    def __init__(
+        self, model: Model, workers: Workers, explainer: Workers, limits: Limits, watch: Watch, folder: Path
+    ) -> None:
         self.model, self.workers, self._limits, self._folder = model, workers, limits, folder
+        self._explainer = explainer
         self.accepted = 0
         self.batcher: Batcher[_Question, Answer | IconoclassError] = Batcher(
             self._ask, most=limits.batch, waiting=limits.waiting, at_once=limits.workers, seen=watch.batch
+        )
+        self.explaining: Batcher[bytes, Explanation | IconoclassError] = Batcher(
+            self._explain, most=1, waiting=limits.explanations
         )
 
     @classmethod
@@ -77,10 +94,12 @@ class Lane:
             copy, manifest = await asyncio.to_thread(_copied, file, folder)
             workers = Workers([*child, str(copy)], limits.workers, watch.lost)
             described = await workers.start()
+            explainer = Workers([*child, str(copy), APART], 1, watch.lost)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return cls(Model.of(described, manifest.golden if manifest else []), workers, limits, watch, folder)
+        model = Model.of(described, manifest.golden if manifest else [])
+        return cls(model, workers, explainer, limits, watch, folder)
 
     async def _ask(self, questions: list[_Question]) -> list[Answer | IconoclassError]:
         head = {
@@ -97,8 +116,19 @@ class Lane:
         rows = iter(np.frombuffer(body, np.float32).reshape(-1, len(self.model.class_names)))
         return [as_error(told) if isinstance(told, dict) else Answer(next(rows), told) for told in head["told"]]
 
+    async def _explain(self, pictures: list[bytes]) -> list[Explanation | IconoclassError]:
+        """pictures: one."""
+        [picture] = pictures
+        asked = {"do": "explain", "pixels": self._limits.pixels}
+        head, body = await self._explainer.ask(asked, picture, self._limits.request_s)
+        if "error" in head:
+            return [as_error(head["error"])]
+        numbers, classes = np.frombuffer(body, np.float32), len(self.model.class_names)
+        answer = Answer(numbers[:classes], head["unknown"])
+        return [Explanation(answer, numbers[classes:].reshape(head["size"]), tuple(head["covers"]))]
+
     async def close(self) -> None:
-        await self.workers.close()
+        await asyncio.gather(self.workers.close(), self._explainer.close())
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -161,21 +191,41 @@ class Engine:
         """As `answer`, of pixels that are the model's size already."""
         return await self._all([_Question(each.tobytes(), are_pixels=True) for each in pixels])
 
+    async def explain(self, picture: bytes) -> Explained:
+        """What a picture is, and what that rests on.
+
+        Raises: ImageError, if the picture is refused; else as `answer`.
+        """
+        with self._entered(1) as (lane, deadline):
+            found = await lane.explaining.answer(picture, deadline)
+            if isinstance(found, IconoclassError):
+                raise found
+            return Explained(lane.model, found)
+
     async def _all(self, questions: list[_Question]) -> Answered:
         """All of a request or nothing: its pictures share one deadline and come in together."""
-        lane, count = self.lane, len(questions)
+        with self._entered(len(questions)) as (lane, deadline):
+            if len(questions) == 1:  # without the tasks of a group: the usual request is of one picture
+                return Answered(lane.model, [await self._one(lane, questions[0], deadline)])
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._one(lane, question, deadline)) for question in questions]
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+            return Answered(lane.model, [task.result() for task in tasks])
+
+    @contextmanager
+    def _entered(self, count: int) -> Iterator[tuple[Lane, float]]:
+        """The lane of so many pictures, which stays open for them, and when their answers are due.
+
+        Raises: BusyError.
+        """
+        lane = self.lane
         if self.accepted + count > self.limits.waiting:
             raise BusyError(f"{self.accepted} pictures are waiting already")
-        deadline = asyncio.get_running_loop().time() + self.limits.request_s
         lane.accepted += count
         try:
-            if count == 1:  # without the tasks of a group: the usual request is of one picture
-                return Answered(lane.model, [await self._one(lane, questions[0], deadline)])
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(lane, question, deadline)) for question in questions]
-            return Answered(lane.model, [task.result() for task in tasks])
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            yield lane, asyncio.get_running_loop().time() + self.limits.request_s
         finally:
             lane.accepted -= count
             self._close_if_left(lane)

@@ -27,7 +27,18 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The page holds nothing that is the user's; the others are asked by machines that have no key.
 OPEN = frozenset({"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/favicon.ico"})
 OPEN_PREFIX = "/static/"
-KNOWN = ("/predict", "/model", "/metrics", "/healthz", "/readyz", "/v2", "/static", "/report", "/openapi.json")
+KNOWN = (
+    "/predict",
+    "/explain",
+    "/model",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/v2",
+    "/static",
+    "/report",
+    "/openapi.json",
+)
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "

@@ -16,8 +16,8 @@ class Limits:
     bytes: of a body, all pictures together; held: of all bodies that are in memory at the same time; pixels: of one
     picture, as its header says; pictures: in one request; request_s: from the last byte of a request to its answer;
     body_s: for a body to arrive; headers_s: likewise for the first line and the headers; waiting: pictures that are
-    accepted and not answered yet; batch: asked about at once; connections: open at the same time; drain_s: what
-    accepted requests get after SIGTERM.
+    accepted and not answered yet; explanations: of them, those that may wait to be explained; batch: asked about at
+    once; connections: open at the same time; drain_s: what accepted requests get after SIGTERM.
     """
 
     bytes: int = 32 << 20
@@ -28,6 +28,7 @@ class Limits:
     body_s: float = 20.0
     headers_s: float = 10.0
     waiting: int = 256
+    explanations: int = 4
     batch: int = 32
     connections: int = 1024
     drain_s: float = 30.0

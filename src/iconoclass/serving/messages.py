@@ -13,6 +13,7 @@ from iconoclass.errors import IconoclassError
 Message = tuple[dict[str, Any], bytes]
 
 _SIZES = struct.Struct("<II")
+APART = "apart"  # said to a worker that is to let the others go first
 MOST = 1 << 30  # bytes of a message; more is no message
 
 

@@ -31,6 +31,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What an answer rests on. attention: float32 (rows, columns), 0 to 1; covers: the part of the picture that it lies
+    over, left, top, right, bottom as shares of its sides: what the model sees of it.
+    """
+
+    answer: Answer
+    attention: npt.NDArray[np.float32]
+    covers: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
 class Example:
     """A picture of the test part to try. picture: the bytes of a PNG."""
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from iconoclass.errors import IconoclassError, UsageError
+from iconoclass.evaluation.attention import Map, in_few, looked_at
 from iconoclass.files import sha256_of
 from iconoclass.prediction.golden import ask_golden
 from iconoclass.prediction.manifest import manifest_beside
@@ -16,6 +18,7 @@ from iconoclass.prediction.predictor import Predictor
 from iconoclass.serving.model import Answer, Pixels
 
 SERVED = {".onnx": "onnx_onnxv1", ".tflite": "litert_tflite"}  # what runs without TensorFlow, as /v2 calls it
+PART = 8  # hidden pictures asked about at once: what a runtime has once needed for many photographs, it keeps
 WARM_UP = 3  # first answers of a runtime are slow: it plans its memory
 
 
@@ -66,6 +69,22 @@ class Network:
         are_numbers = np.isfinite(found.sum(axis=1))
         doubts = iter(self._predictor.certainty.doubts(found[are_numbers], None, self._predictor.unknown_rate))
         return [
-            Answer(row, next(doubts)) if is_number else IconoclassError("the answer is no number", code="MODEL_NAN")
+            Answer(row, next(doubts)) if is_number else _no_number()
             for row, is_number in zip(found, are_numbers, strict=True)
         ]
+
+    def explained(self, pixels: Pixels) -> tuple[Answer, Map] | IconoclassError:
+        """Of one picture the answer and what it rests on, as `explain` finds it, in few rows and columns."""
+        [answer] = self.answers([pixels])
+        if isinstance(answer, IconoclassError):
+            return answer
+        attention = in_few(looked_at(self._asked_in_parts, pixels, int(answer.probabilities.argmax())))
+        return (answer, attention) if np.isfinite(attention).all() else _no_number()
+
+    def _asked_in_parts(self, pictures: Pixels) -> npt.NDArray[np.float32]:
+        parts = range(0, len(pictures), PART)
+        return np.concatenate([self._predictor.probabilities(pictures[at : at + PART]) for at in parts])
+
+
+def _no_number() -> IconoclassError:
+    return IconoclassError("the answer is no number", code="MODEL_NAN")

@@ -4,31 +4,44 @@ import { ask, describe } from "./asking.js";
 import { Camera } from "./camera.js";
 import { mannerOf, Sheet } from "./canvas.js";
 import { Gallery } from "./gallery.js";
+import { Why } from "./why.js";
 
 const LARGEST_SHEET = 64; // models of larger pictures were not trained on drawings
+const INVITATION = "The answer will stand here.";
 const at = (id) => document.getElementById(id);
-const gallery = new Gallery(at("gallery"), at("count"), show);
+const gallery = new Gallery(at("gallery"), at("count"), (entry) => { choose("picture"); show(entry); });
 const camera = new Camera(at("view"), at("camera-note"));
-let newest = 0;
+const why = new Why(at("why"), at("why-note"), at("heat"));
+const latest = {}; // of each way in, what was last shown there
+let newest = 0, chosen = "picture";
 
 function percent(share) {
   return `${(100 * share).toFixed(share > 0.9995 ? 0 : 1)} %`;
 }
 
-/** A picture and what came of it, in the large place. */
-function show({ url, answer, problem }, isDrawn = false) {
-  if (!isDrawn) {
-    at("shown").src = url;
-    at("shown").hidden = Boolean(problem);
-    at("invitation").hidden = true;
-    at("problem").hidden = !problem;
-    at("problem").textContent = problem ?? "";
-  }
+/** A picture and what came of it, in the large place; or of a drawing, what came of it. */
+function show(entry, way = "picture") {
+  latest[way] = entry;
+  if (way === "picture") place(entry);
+  if (way === chosen) tell(entry);
+}
+
+function place({ url, problem }) {
+  if (at("shown").src !== url) at("shown").src = url;
+  at("shown").hidden = Boolean(problem);
+  at("invitation").hidden = true;
+  at("problem").hidden = !problem;
+  at("problem").textContent = problem ?? "";
+}
+
+function tell(entry = {}) {
+  const { answer, problem, part } = entry, isDrawn = chosen === "draw";
   at("answer").classList.toggle("unknown", Boolean(answer?.unknown));
-  at("word").textContent = answer ? (answer.unknown ? "unknown" : answer.class_name) : " ";
-  at("sure").textContent = answer && !answer.unknown ? percent(answer.confidence) : "";
+  at("word").textContent = answer ? (answer.unknown ? "unknown" : answer.class_name) : "";
+  at("sure").textContent = answer && !answer.unknown ? percent(answer.confidence) : entry.url || entry.file ? "" : INVITATION;
   at("reason").textContent = answer?.unknown ? `${answer.unknown}; it is most like ${answer.class_name}` : problem && isDrawn ? problem : "";
   at("bars").replaceChildren(...(answer?.top ?? []).map(bar));
+  why.offer(entry, at(isDrawn ? "easel" : "stage"), part);
 }
 
 function bar({ class_name, probability }) {
@@ -63,7 +76,8 @@ async function take(files) {
   await Promise.all(pictures.map(async (file, place) => {
     const url = URL.createObjectURL(file);
     if (place === 0) show({ url });
-    const entry = { url, name: file.name || "picture", ...(await answered(file, file.name || "picture")) };
+    const name = file.name || "picture";
+    const entry = { url, file, name, ...(await answered(file, name)) };
     left -= 1;
     gallery.add(entry);
     gallery.tell(left);
@@ -72,7 +86,11 @@ async function take(files) {
   at("answer").setAttribute("aria-busy", "false");
 }
 
-at("shown").addEventListener("load", () => at("shown").classList.toggle("small", at("shown").naturalWidth <= 64));
+at("shown").addEventListener("load", () => {
+  const { naturalWidth, naturalHeight } = at("shown");
+  at("shown").classList.toggle("small", naturalWidth <= 64);
+  at("stage").style.setProperty("--shape", naturalWidth / naturalHeight);
+});
 at("files").addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 document.addEventListener("dragover", (event) => { event.preventDefault(); at("drop").classList.add("over"); });
@@ -88,6 +106,8 @@ document.addEventListener("drop", (event) => {
 const WAYS = { picture: "place", draw: "drawing", camera: "camera" };
 
 function choose(way) {
+  chosen = way;
+  tell(latest[way]);
   for (const [name, panel] of Object.entries(WAYS)) {
     const tab = at(`way-${name}`);
     tab.setAttribute("aria-selected", String(name === way));
@@ -123,12 +143,14 @@ function follow(sheet) {
     isDue = true;
     if (isAsking) return;
     isAsking = true;
+    at("answer").setAttribute("aria-busy", "true");
     while (isDue) {
       isDue = false;
       const picture = await sheet().picture();
-      if (picture) show(await answered(picture, "drawing.png"), true);
+      if (picture) show({ ...picture, name: "drawing.png", ...(await answered(picture.file, "drawing.png")) }, "draw");
     }
     isAsking = false;
+    at("answer").setAttribute("aria-busy", "false");
   };
 }
 
@@ -136,7 +158,7 @@ async function offerSheet({ image, examples }) {
   if (image.channels !== 1 || Math.max(image.height, image.width) > LARGEST_SHEET || image.height !== image.width) return;
   let sheet = null;
   sheet = new Sheet(at("sheet"), image.width, await mannerOf(examples, image.width), follow(() => sheet));
-  const clear = () => { sheet.clear(); show({}, true); };
+  const clear = () => { sheet.clear(); show({}, "draw"); };
   at("clear").addEventListener("click", clear);
   at("sheet").addEventListener("keydown", (event) => { if (event.key === "Escape" || event.key === "Delete") clear(); });
   at("way-draw").hidden = false;
@@ -176,6 +198,7 @@ try {
   const { height, width, channels } = model.image;
   document.title = `${model.name} · Iconoclass`;
   at("name").textContent = model.name;
+  at("bars").style.setProperty("--rows", Math.min(5, model.class_names.length));
   at("about").textContent = `${model.class_names.length} classes, ${channels === 1 ? "grey" : "colour"}, ${height} × ${width} · version ${model.version}`;
   at("report").hidden = !model.has_report;
   at("way-camera").hidden = !Camera.isThere;

@@ -33,4 +33,5 @@ PARTS = {
     "camera.js": _SCRIPT,
     "canvas.js": _SCRIPT,
     "gallery.js": _SCRIPT,
+    "why.js": _SCRIPT,
 }
