@@ -1,6 +1,6 @@
 """Every network in every format: proven, its largest difference, its size, and images a second.
 
-    python benchmarks/exports.py run [--models resnet ...] [--formats onnx ...] [--data digits]
+    python benchmarks/exports.py run [--models resnet ...] [--formats onnx ...] [--numbers int8 ...] [--data digits]
     python benchmarks/exports.py start MODEL.onnx PICTURE
     python benchmarks/exports.py report
 
@@ -28,6 +28,7 @@ import iconoclass as ic
 from iconoclass.backend import keras, processor_name
 from iconoclass.errors import IconoclassError
 from iconoclass.exports.catalog import EXPORTERS
+from iconoclass.exports.verify import TOLERANCES
 from iconoclass.models.catalog import MODELS
 from iconoclass.models.pretrained import BACKBONES
 from speed import write_between_markers
@@ -44,7 +45,7 @@ def run(asked: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as room:
             trained = _trained(model, asked, Path(room))
             for name in asked.formats:
-                for numbers in EXPORTERS[name].numbers:
+                for numbers in set(EXPORTERS[name].numbers) & set(asked.numbers):
                     keep({**_exported(trained, name, numbers, Path(room)), "model": model, "format": name})
 
 
@@ -91,7 +92,10 @@ def _exported(trained: ic.Run, name: str, numbers: str, room: Path) -> Row:
     return {
         "numbers": numbers,
         "verified": golden.golden,
-        **{key: proof[key] for key in ("holds", "pictures", "agreeing", "near_ties", "largest_difference", "speed")},
+        **{
+            key: proof[key]
+            for key in ("holds", "pictures", "agreeing", "near_ties", "largest_difference", "expected_loss", "speed")
+        },
         "loss": proof["loss_of_accuracy"],
         "accuracy": proof["accuracy"],
         "image_shape": list(ic.Predictor.load(made.path).image_shape),
@@ -188,6 +192,7 @@ def main() -> None:
     running = verbs.add_parser("run")
     running.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     running.add_argument("--formats", nargs="+", default=list(EXPORTERS), choices=list(EXPORTERS))
+    running.add_argument("--numbers", nargs="+", default=list(TOLERANCES), choices=list(TOLERANCES))
     running.add_argument("--data", default="digits")
     photos = Path(os.environ.get("ICONOCLASS_DATA", "data")) / "cats_dogs"
     running.add_argument("--photos", default=str(photos), help="what backbones are trained on")

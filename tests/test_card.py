@@ -184,7 +184,7 @@ def test_readers_see_the_old_export_or_the_new_one(run: Run, exported: dict[str,
                 card = read_checked(path)
                 found.append(card is not None)
             except (IconoclassError, FileNotFoundError) as error:
-                # The folder is away for the moment between two renames; a mixture would be a changed file.
+                # Where names cannot be exchanged the folder is away for a moment; a mixture would be a changed file.
                 found.append("changed" not in str(error))
 
     reader = threading.Thread(target=read)

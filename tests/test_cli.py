@@ -353,7 +353,7 @@ def test_an_exported_file_is_asked_judged_and_verified_as_a_run_is(
         assert [answer["class_name"] for answer in of_file] == [answer["class_name"] for answer in of_run]
         assert "examples" in ask("evaluate", file, "--data", "digits")[1]
         assert ask("evaluate", file)[0] == 2
-        assert "4 golden pictures are answered as when it was made" in ask("verify", file)[1]
+        assert "answers as it did when it was made\n  golden pictures  4 of 4;" in ask("verify", file)[1]
         assert json.loads(ask("verify", file, "--json")[1])["golden"] == 4
 
 

@@ -22,6 +22,7 @@ from iconoclass.exports import catalog, delivery
 from iconoclass.exports.catalog import EXPORTERS, Exporter
 from iconoclass.exports.delivery import Export
 from iconoclass.exports.network import calibrated
+from iconoclass.files import sha256_of
 from iconoclass.models.catalog import MODELS, build, with_mirrored_views
 from iconoclass.models.pretrained import BACKBONES
 from iconoclass.models.resnet import KERNEL
@@ -111,6 +112,30 @@ def test_a_file_is_verified_again_by_its_golden_pictures_and_by_those_of_its_pro
     assert again.known == again.agreeing >= 359
     assert again.judged == 1797  # the digits have no test part of their own: all of them are judged
     assert again.accuracy is not None
+
+
+def test_a_file_that_answers_a_picture_of_its_proof_otherwise_is_found_out(
+    exported: dict[str, Export], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported["onnx"].folder, tmp_path / "onnx"))
+    proof = json.loads((folder / "proof.json").read_text())
+    predictor = ic.Predictor.load(folder)
+    test = ic.load_dataset("digits").test
+    rows = predictor.probabilities(test.pixels)
+    digest, (name, _) = next(iter(proof["answers"].items()))
+
+    def say_of_the_first(other: str) -> None:
+        (folder / "proof.json").write_text(json.dumps({**proof, "answers": {**proof["answers"], digest: [other, 0.5]}}))
+
+    first = rows[[sha256_of(pixels.tobytes())[:24] for pixels in test.pixels].index(digest)]
+    say_of_the_first(predictor.class_names[int(first.argsort()[-2])])
+    with pytest.raises(IntegrityError, match=f"1 of {len(proof['answers'])} pictures of its proof otherwise"):
+        ic.verify(folder, data="digits")
+    say_of_the_first("no class of these")
+    with pytest.raises(IntegrityError, match="1 of"):
+        ic.verify(folder, data="digits")
+    say_of_the_first(name)
+    assert ic.verify(folder, data="digits").agreeing == len(proof["answers"])
 
 
 def test_a_file_is_judged_on_labelled_pictures_as_its_run_was(exported: dict[str, Export], run: Run) -> None:
@@ -240,10 +265,42 @@ def test_smaller_numbers_that_cost_too_much_are_not_delivered(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, "onnx", lambda network: with_weights(network, lambda weight: np.sign(weight) * 0.05))
-    with pytest.raises(IntegrityError, match="points of accuracy are lost, where 1 are allowed") as caught:
+    with pytest.raises(IntegrityError, match="points of accuracy are lost, where 1 is allowed") as caught:
         ic.export(run, "onnx", quantize="float16", output=tmp_path)
     assert "--max-loss" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def few_pictures(tmp_path: Path) -> Path:
+    """Digits as files: a fifth of them, some seventy, is asked about."""
+    from iconoclass.exports.verify import as_png
+
+    test = ic.load_dataset("digits").test
+    for at, (pixels, label) in enumerate(zip(test.pixels, test.labels, strict=True)):
+        path = tmp_path / "few" / str(label) / f"{at}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(as_png(pixels))
+    return tmp_path / "few"
+
+
+def test_few_pictures_do_not_let_a_badly_quantized_file_pass(
+    run: Run, few_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise of weights that are far too coarse; the same pictures let the right file pass."""
+    [made] = ic.export(run, "onnx", quantize="int8", data=few_pictures, output=tmp_path / "right")
+    assert made.proof.pictures < 100
+    assert any("so few pictures cannot tell" in note for note in made.proof.notes)
+    random = np.random.default_rng(1)
+    spoil(monkeypatch, "onnx", lambda network: with_weights(network, lambda weight: coarse(weight, random)))
+    with pytest.raises(IntegrityError, match="by the run's own probabilities its other answers cost") as caught:
+        ic.export(run, "onnx", quantize="int8", data=few_pictures, output=tmp_path / "wrong")
+    assert "points of accuracy are lost" not in str(caught.value)  # so few labels had let it pass
+    assert list((tmp_path / "wrong").iterdir()) == []
+
+
+def coarse(weight: Any, random: np.random.Generator) -> Any:
+    return weight + random.normal(0, 0.2 * weight.std(), weight.shape) if weight.ndim > 1 else weight
 
 
 # -- planted faults ----------------------------------------------------------------------------------------------------

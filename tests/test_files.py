@@ -16,7 +16,9 @@ from iconoclass.errors import EnvironmentFault
 from iconoclass.files import (
     cache_folder,
     environment_folder,
+    exchange,
     make_folder,
+    need_room,
     printable,
     sha256_of,
     write_json,
@@ -74,6 +76,30 @@ except EnvironmentFault as error:
     assert "too large" in said
     assert path.read_text() == "old"
     assert left_in(tmp_path) == ["history.csv"]
+
+
+@pytest.mark.skipif(sys.platform not in {"linux", "darwin"}, reason="NOT RUN: the system cannot exchange two names")
+def test_two_folders_exchange_their_names(tmp_path: Path) -> None:
+    """M17: in one step."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name.txt").write_text(name)
+    assert exchange(tmp_path / "a", tmp_path / "b")
+    assert [(tmp_path / name / "name.txt").read_text() for name in ("a", "b")] == ["b", "a"]
+
+
+def test_what_cannot_be_exchanged_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    assert not exchange(tmp_path / "a", tmp_path / "nothing")
+    assert left_in(tmp_path) == ["a"]
+
+
+def test_room_that_is_not_there_is_missed_before_anything_is_written(tmp_path: Path) -> None:
+    """D1"""
+    need_room(tmp_path, 1 << 20)
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        need_room(tmp_path, 1 << 62)
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT RUN: needs /dev/full")

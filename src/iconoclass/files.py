@@ -31,17 +31,28 @@ def writing(path: Path) -> Iterator[Path]:
     # The suffix stays last: writers such as keras.Model.save choose the format by it.
     temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with explained(path):
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # what stood in its way must not hide behind this
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What the system refuses inside the block, in our words.
+
+    Raises: EnvironmentFault, if the disk is full or `path` cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno in _REASONS:
             raise EnvironmentFault(f"cannot write {path}: {_REASONS[error.errno]}", hint=_HINT) from error
         raise
-    finally:
-        with contextlib.suppress(OSError):  # what stood in its way must not hide behind this
-            temporary.unlink(missing_ok=True)
 
 
 _HINT = "Make room or choose another folder (--output for runs, ICONOCLASS_CACHE for the cache)."
@@ -166,6 +177,42 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def need_room(folder: Path, size: int) -> None:
+    """Find out whether so many bytes can be written, before it is left to a library that crashes where they cannot.
+
+    Raises: EnvironmentFault.
+    """
+    with explained(folder), tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot reserve
+                    raise
+
+
+_AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # of Linux and, the second, of macOS
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Give two files or folders each other's names, in one step: whoever looks sees the one or the other under a name,
+    and never neither. False, and nothing done, where the system or the file system cannot.
+    """
+    import ctypes
+
+    if sys.platform == "win32":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if hasattr(library, "renameat2"):
+        failed = library.renameat2(_AT_WORKING_FOLDER, names[0], _AT_WORKING_FOLDER, names[1], _EXCHANGE)
+    elif hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, _EXCHANGE)
+    else:
+        return False
+    return not failed
 
 
 def cache_contents() -> dict[str, tuple[int, int]]:

@@ -14,13 +14,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from iconoclass import inline
-from iconoclass.config import Config
 from iconoclass.errors import EnvironmentFault, RunError, UsageError
 from iconoclass.files import make_folder, new_folder, try_lock, write_json, write_text, writing_text
 from iconoclass.intervals import percent
+
+if TYPE_CHECKING:
+    from iconoclass.config import Config
 
 FORMAT = 1
 
@@ -170,6 +172,8 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
+        from iconoclass.config import Config  # a twentieth of a second, which `predict FILE` need not spend
+
         return Config.read(self.config_path)
 
     @cached_property

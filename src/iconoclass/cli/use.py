@@ -208,7 +208,7 @@ def export(
     from iconoclass.run import readable
 
     for one in made:
-        print(one.proof.verdict)
+        print(f"✓ {one.proof.verdict}")
         for note in one.proof.notes:
             print(dimming()(f"  {note}"))
         print(readable(one.path))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ Rows = npt.NDArray[np.float32]  # (pictures, classes): probabilities
 Pixels = npt.NDArray[np.uint8]
 
 MOST_PICTURES = 1_000
-TOLERANCE = 1e-4  # of a probability, in float32
+# How far a probability may be off by rounding alone, by what the numbers are kept in.
+TOLERANCES = {"float32": 1e-4, "float16": 0.02, "int8": 0.02}
 MAX_LOSS = 0.01  # of accuracy, where numbers were made smaller
+MANY_TIES = 0.05  # share of the pictures
 EXPLAINED = 0.2  # a cause is named if with it the answers differ by less than this share of what they differ by without
 
 
@@ -88,7 +91,10 @@ class Proof:
     """What came of asking a file and the run about the same pictures.
 
     agreeing: pictures with the same most probable class; near_ties: those of them where the file chose another class,
-    which the run finds as probable as its own but for twice the tolerance; loss: of accuracy, paired.
+    and both find the two as probable but for twice the tolerance: rounding decides there, and neither answer is the
+    better one. loss: of accuracy, paired, near ties left out; expected_loss: the same without labels, by how much more
+    probable than the file's answer the run's own was to the run, on average; mean_difference: of the probability
+    that differs most.
     """
 
     pictures: int
@@ -96,9 +102,11 @@ class Proof:
     agreeing: int
     near_ties: int
     largest_difference: float
+    mean_difference: float
     accuracy: Estimate
     accuracy_of_run: Estimate
     loss: Estimate
+    expected_loss: float
     numbers: str
     tolerance: float
     max_loss: float
@@ -109,17 +117,45 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """float32: every picture alike, within the tolerance. Else: not surely more lost than is allowed."""
+        return not self.faults
+
+    @property
+    def faults(self) -> list[str]:
+        """What is not as it must be, in words; empty, if the proof holds.
+
+        float32: every picture alike, within the tolerance. Else: no more accuracy is lost than is allowed, neither
+        surely, by the labels, nor by what the run itself makes of the pictures that get another answer.
+        """
+        if not self.pictures:
+            return ["there is no picture to ask about"]
+        if not math.isfinite(self.largest_difference):
+            return ["it answers NaN"]
+        found, points = [], f"where {100 * self.max_loss:g} {'is' if self.max_loss == 0.01 else 'are'} allowed"
         if self.numbers == "float32":
-            return self.agreeing == self.pictures and self.largest_difference <= self.tolerance
-        return self.loss.low is not None and self.loss.low <= self.max_loss
+            if self.agreeing < self.pictures:
+                found.append(f"{self.pictures - self.agreeing:,} pictures get another answer")
+            if self.largest_difference > self.tolerance:
+                found.append(
+                    f"probabilities differ by {written(self.largest_difference)}, where {self.tolerance:g} is allowed"
+                )
+            return found
+        if self.loss.low is not None and self.loss.low > self.max_loss:
+            found.append(
+                f"{100 * self.loss.low:.1f} to {100 * (self.loss.high or 0):.1f} points of accuracy are lost, {points}"
+            )
+        if self.expected_loss > self.max_loss:
+            lost = f"{100 * self.expected_loss:.1f} points of accuracy"
+            found.append(f"by the run's own probabilities its other answers cost {lost}, {points}")
+        return found
 
     @property
     def verdict(self) -> str:
         alike = f"{self.agreeing:,} of {self.pictures:,} pictures have the same answer"
-        return f"{alike}; probabilities differ by {self.largest_difference:.1e} at most"
+        ties = f", {self.near_ties:,} of them but for a near tie" if self.near_ties else ""
+        return f"{alike}{ties}; probabilities differ by {written(self.largest_difference)} at most"
 
     def as_json(self) -> dict[str, Any]:
+        is_float = self.numbers == "float32"
         return {
             "holds": self.holds,
             "pictures": self.pictures,
@@ -127,16 +163,28 @@ class Proof:
             "agreeing": self.agreeing,
             "near_ties": self.near_ties,
             "largest_difference": self.largest_difference,
+            "mean_difference": self.mean_difference,
             "accuracy": self.accuracy.as_json(),
             "accuracy_of_run": self.accuracy_of_run.as_json(),
             "loss_of_accuracy": self.loss.as_json(),
+            "expected_loss": self.expected_loss,
             "numbers": self.numbers,
-            "allowed": {"difference": self.tolerance} if self.numbers == "float32" else {"loss": self.max_loss},
+            "tie_within": 2 * self.tolerance,
+            "allowed": {"difference": self.tolerance} if is_float else {"loss": self.max_loss},
             **({"cause": self.cause} if self.cause else {}),
             **({"layer": self.layer} if self.layer else {}),
             "notes": self.notes,
             "speed": self.speed,
         }
+
+
+def written(difference: float) -> str:
+    """A difference of probabilities, legible.
+
+    >>> written(0.0534), written(2.9e-7)
+    ('0.053', '2.9e-07')
+    """
+    return f"{difference:.3f}" if difference >= 1e-3 else f"{difference:.1e}"
 
 
 def compare(
@@ -145,33 +193,52 @@ def compare(
     pictures: Sequence[Picture],
     *,
     numbers: str = "float32",
-    tolerance: float = TOLERANCE,
     max_loss: float = MAX_LOSS,
     notes: Sequence[str] = (),
 ) -> Proof:
     """The run's answers and the file's, both by the run's order of classes."""
     labels = np.array([picture.label for picture in pictures])
     ours, theirs = expected.argmax(-1), answered.argmax(-1)
-    rows = np.arange(len(labels))
-    # Where rounding decides which of two classes is the most probable, neither answer is the better one.
-    is_tie = (ours != theirs) & (expected[rows, ours] - expected[rows, theirs] <= 2 * tolerance)
-    near_ties = int(is_tie.sum()) if numbers == "float32" else 0
+    rows, tolerance = np.arange(len(labels)), TOLERANCES[numbers]
+    given_up = expected[rows, ours] - expected[rows, theirs]
+    gained = answered[rows, theirs] - answered[rows, ours]
+    is_tie = (ours != theirs) & (np.maximum(given_up, gained) <= 2 * tolerance)
+    differences = np.abs(expected - answered).max(-1)
     right, still_right = ours == labels, theirs == labels
-    lost, won = int((right & ~still_right).sum()), int((~right & still_right).sum())
+    lost, won = int((right & ~still_right & ~is_tie).sum()), int((~right & still_right & ~is_tie).sum())
+    loss, near_ties = paired_difference(lost, won, len(labels)), int(is_tie.sum())
     return Proof(
         pictures=len(labels),
         from_files=sum(isinstance(picture.source, Path) for picture in pictures),
-        agreeing=int((ours == theirs).sum()) + near_ties,
+        agreeing=int(((ours == theirs) | is_tie).sum()),
         near_ties=near_ties,
-        largest_difference=float(np.abs(expected - answered).max(initial=0.0)),
+        largest_difference=float(differences.max(initial=0.0)),
+        mean_difference=float(differences.sum()) / max(1, len(labels)),
         accuracy=wilson(int(still_right.sum()), len(labels)),
         accuracy_of_run=wilson(int(right.sum()), len(labels)),
-        loss=paired_difference(lost, won, len(labels)),
+        loss=loss,
+        expected_loss=float(given_up.sum()) / max(1, len(labels)),
         numbers=numbers,
         tolerance=tolerance,
         max_loss=max_loss,
-        notes=list(notes),
+        notes=[
+            *notes,
+            *_reservations(len(labels), near_ties, 2 * tolerance, None if numbers == "float32" else loss, max_loss),
+        ],
     )
+
+
+def _reservations(
+    pictures: int, near_ties: int, within: float, loss: Estimate | None, max_loss: float
+) -> Iterator[str]:
+    """What the figures do not say of themselves. loss: None, if nothing may be lost."""
+    if near_ties > MANY_TIES * pictures:
+        yield (
+            f"In {near_ties:,} pictures run and file find two classes as probable, within {within:g}, and each names "
+            "another one: the run is hardly sure of anything. Train it longer."
+        )
+    if loss and (loss.high or 0.0) > max_loss:
+        yield f"Up to {100 * (loss.high or 0.0):.1f} points of accuracy may be lost: so few pictures cannot tell."
 
 
 def by_name(predictor: Predictor, pictures: Sequence[Picture], class_names: list[str]) -> Rows:
