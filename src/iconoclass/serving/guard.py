@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -53,6 +53,9 @@ HEADERS = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
+
+
+_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Guard:
@@ -113,10 +116,13 @@ class _Exchange:
             self.status = message["status"]
             if self.status == 429:
                 self.guard.metrics.shed.inc()
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            headers["x-request-id"] = self.id
+            answered = message["headers"]
+            said = {name for name, _ in answered}
+            message["headers"] = [
+                *answered,
+                *(header for header in _HEADERS if header[0] not in said),
+                (b"x-request-id", self.id.encode()),
+            ]
         await self._send(message)
 
     def _count(self) -> None:
