@@ -23,14 +23,14 @@ ORDER = [
     ("config", "process"),
     ("backend",),
     ("run", "environment"),
-    ("fetch", "runs"),
+    ("fetch", "runs", "cluster"),
     ("images",),
     ("data", "models"),
     ("training", "prediction"),
     ("evaluation",),
     ("exports",),
     ("pipeline",),
-    ("folds", "resuming", "curve", "notebooks", "cluster"),
+    ("folds", "resuming", "curve", "notebooks"),
     ("tuning", "bulk"),
     ("serving",),
     ("cli",),
@@ -130,6 +130,7 @@ def test_nothing_but_the_backend_and_the_training_steps_depends_on_which_backend
         "iconoclass.backend",
         "iconoclass.exports.catalog",  # LiteRT files are made by TensorFlow
         "iconoclass.training.steps",
+        "iconoclass.training.team",  # who talk through TensorFlow
         "iconoclass.training.progress",  # and TensorBoard's event files, whichever backend trains
     }
 

@@ -433,6 +433,8 @@ MISTAKES = [
     ("tune --storage mysql://me@there/db", 2, "postgresql://USER:PASSWORD@HOST/DATABASE"),
     ("tune --cluster 10.0.0.1:6379", 2, "cannot share an SQLite file"),
     ("tune mnits", 3, "Did you mean 'mnist'"),
+    ("train --cluster local", 2, "one worker needs no cluster"),
+    ("train --workers 0", 2, "workers=0"),
     ("predict nowhere a.png --cluster local", 2, "--output"),
     ("predict nowhere a.png --output a.parquet --workers 2", 2, "--cluster"),
     ("predict nowhere a.png --output a.parquet", 3, "there is no run nowhere"),

@@ -30,7 +30,7 @@ EVERYTHING: dict[str, Any] = {
     **{"optimizer": "sgd", "lr": 0.125, "momentum": 0.5, "weight_decay": 0.01, "schedule": "cosine"},
     **{"label_smoothing": 0.125, "average": 0.99, "patience": 4, "balance": "sampler", "one_hot": True},
     **{"alpha": 0.5, "weights": "imagenet", "unfreeze": 0.5, "monitor": "macro_f1"},
-    **{"precision": "float32", "log": "tensorboard", "checkpoint_s": 5.0, "seed": 2**32 - 1},
+    **{"precision": "float32", "log": "tensorboard", "checkpoint_s": 5.0, "seed": 2**32 - 1, "workers": 2},
     **{"flip": 0.5, "shift": 0.125, "rotate": 15.0, "zoom": 0.25, "brightness": 0.5, "contrast": 0.375},
     **{"cutout": 0.25, "mixup": 0.5, "cutmix": 1.0},
 }

@@ -201,6 +201,9 @@ class TrainingConfig(Section):
     )
     log: Literal["none", "tensorboard"] = Field("none", description="tensorboard: event files in the run folder.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of weights, order and augmentation.")
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="Processes that learn together, each with its slice of every batch; more than one need Ray."
+    )
 
 
 class AugmentConfig(Section):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iconoclass import environment
+from iconoclass.cluster import import_ray
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split, Tell, open_dataset
 from iconoclass.errors import DataError, DivergedError, Interrupted, Terminated, UsageError
@@ -35,6 +36,7 @@ def train(
     name: str | None = None,
     offline: bool = False,
     compare_naive: bool = False,
+    cluster: str | None = None,
     listener: Listener | None = None,
     say: Callable[[str], None] | None = None,
     tell: Tell | None = None,
@@ -47,6 +49,7 @@ def train(
     data: a data set, its name, or the path of a folder, CSV, .npz or archive. config: settings to start from, such as
     the config.toml of another run. settings: by their plain names, such as model="resnet", epochs=5, lr=1e-3.
     compare_naive: train a second run, NAME-naive, on a split that divides what belongs together: what does it claim?
+    cluster: with workers=2 or more, where they are: the address of a Ray cluster, or "local", which is the default.
     listener: hears of every step and epoch (default: a line an epoch); say: of every phase; tell, progress: of pictures
     read and bytes fetched. began: the time.monotonic() from which the run's seconds count; default: now.
     Raises: UsageError, ConfigError, DataError and their kin, before anything is trained; DivergedError; Interrupted,
@@ -55,6 +58,7 @@ def train(
     began = time.monotonic() if began is None else began
     say = say or (lambda text: None)
     asked = weights.decide(asked_for(data, config, settings), None)
+    refuse_what_lacks_workers(asked, cluster)
     # The data first, TensorFlow's seconds of import later: what is wrong with the pictures is said at once.
     dataset = data if isinstance(data, Dataset) else opened(asked, offline, tell, progress)
     if compare_naive and not dataset.test_was_drawn:
@@ -78,11 +82,11 @@ def train(
     with run.locked():
         describe(run, whole, dataset)
         say(_plan(whole, dataset, [*learner.said, *([("budget", chosen)] if chosen else []), *_if_killed(learner)]))
-        summary = learn_and_judge(learner, run, listener, say, began)
+        summary = learn_and_judge(learner, run, listener, say, began, cluster)
     if compare_naive:
         say("training again, on a naive split")
         others: dict[str, Any] = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
-        naive = train(config=whole, name=f"{run.name}-naive", together="none", **others)
+        naive = train(config=whole, name=f"{run.name}-naive", together="none", cluster=cluster, **others)
         run.finish({**summary, "naive": {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}})
     return run
 
@@ -116,13 +120,18 @@ def get_ready(
 
 
 def learn_and_judge(
-    learner: Learner, run: Run, listener: Listener | None, say: Callable[[str], None], began: float
+    learner: Learner,
+    run: Run,
+    listener: Listener | None,
+    say: Callable[[str], None],
+    began: float,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """From the first step, or from where a checkpoint has left it, to a judged run. Returns: what run.json says."""
     from iconoclass.evaluation.evaluator import evaluate
 
     earlier_s = learner.elapsed_s
-    learn(learner, run, listener or Few(sys.stdout))
+    learn(learner, run, listener or Few(sys.stdout), cluster)
     if learner.is_stopped:
         raise broken_off(learner, run)
     say("judging on test, validation and train")
@@ -133,10 +142,10 @@ def learn_and_judge(
     return summary
 
 
-def learn(learner: Learner, run: Run, listener: Listener) -> None:
+def learn(learner: Learner, run: Run, listener: Listener, cluster: str | None = None) -> None:
     """Learn until the plan is done, or the learner was stopped, into the run's folder; the test part is not looked at.
 
-    Raises: DivergedError, which the run remembers.
+    cluster: where the workers are, if there are several. Raises: DivergedError, which the run remembers.
     """
     from iconoclass.training import checkpoint, trainer
 
@@ -145,11 +154,24 @@ def learn(learner: Learner, run: Run, listener: Listener) -> None:
     if learner.config.training.log == "tensorboard":
         listeners.append(TensorBoard(run.log_folder))
     try:
-        trainer.train(learner, run, All(listeners))
+        if learner.config.training.workers == 1:
+            trainer.train(learner, run, All(listeners))
+        else:
+            from iconoclass.training.cluster import learn_together
+
+            learn_together(learner, run, All(listeners), cluster)
     except DivergedError as error:
         run.note_end("diverged", error.what)
         raise
     run.write_config(learner.config)
+
+
+def refuse_what_lacks_workers(config: Config, cluster: str | None) -> None:
+    """Raises: UsageError, if a cluster is given to one worker; EnvironmentFault, if Ray is not there for several."""
+    if config.training.workers > 1:
+        import_ray()
+    elif cluster:
+        raise UsageError(f"one worker needs no cluster. Received: {cluster}", hint="Say --workers 2, or more, too.")
 
 
 def broken_off(learner: Learner, run: Run) -> Interrupted:
@@ -168,6 +190,8 @@ def opened(asked: Config, offline: bool, tell: Tell | None, progress: Progress |
 def _kept_to(learner: Learner) -> dict[str, Any]:
     """What run.json says of the time: seconds of the training by what they went into, and what became of a budget."""
     said: dict[str, Any] = {"training_seconds": {part: round(value, 2) for part, value in learner.seconds.items()}}
+    if learner.config.training.workers > 1:
+        said["workers"] = learner.config.training.workers
     if learner.budget:
         said["budget"] = {"seconds": learner.budget.seconds, "plan_changes": learner.plan.changes}
     return said
@@ -250,8 +274,9 @@ def _planned(config: Config) -> list[tuple[str, str]]:
     training = config.training
     if training.epochs is None:
         return [("recipe", f"{training.recipe}: the head alone, on features of the frozen backbone")]
+    each = f", in slices for {training.workers} workers" if training.workers > 1 else ""
     return [
-        ("recipe", f"{training.recipe}: {training.epochs:.3g} epochs, batches of {training.batch_size}"),
+        ("recipe", f"{training.recipe}: {training.epochs:.3g} epochs, batches of {training.batch_size}{each}"),
         ("", f"{training.optimizer} at {training.lr:.3g} {training.schedule}, {training.precision}"),
         ("augment", ", ".join(f"{name} {strength:g}" for name, strength in config.augment if strength) or "none"),
     ]

@@ -27,6 +27,7 @@ def resume(
     epochs: float | None = None,
     force: bool = False,
     offline: bool = False,
+    cluster: str | None = None,
     listener: Listener | None = None,
     say: Callable[[str], None] | None = None,
     tell: Tell | None = None,
@@ -37,6 +38,7 @@ def resume(
 
     epochs: so many in all, also of a complete run; without it a complete run is left as it is. force: go on although
     settings, data, versions or machine are others than before: then the result is not that of an unbroken run.
+    cluster: as for `train`, of a run with several workers.
     Raises: RunError, naming every difference, or if it diverged; UsageError, if it has learned for so many epochs;
     IntegrityError, if every checkpoint is damaged; EnvironmentFault, if another process trains it; and as `train`.
     """
@@ -48,6 +50,7 @@ def resume(
     if run.ended_as == "diverged" and not force:
         hint = f"Train anew, with another --lr: iconoclass train --config {readable(run.config_path)}"
         raise RunError(f"{run.name} diverged, and from its last checkpoint it would again: {run.why_ended}", hint=hint)
+    pipeline.refuse_what_lacks_workers(run.config, cluster)
     with run.locked():
         if run.ended_as:
             run.begin_again()
@@ -56,7 +59,7 @@ def resume(
             run, dataset, epochs=epochs, force=force, offline=offline, say=say, tell=tell, progress=progress
         )
         say(f"resume   {_where(learner)}\n")
-        pipeline.learn_and_judge(learner, run, listener, say, began)
+        pipeline.learn_and_judge(learner, run, listener, say, began, cluster)
     return run
 
 

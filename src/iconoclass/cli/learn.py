@@ -90,6 +90,7 @@ def train(
     ] = None,
     precision: Annotated[str | None, option(LEARNING, help="auto (default), float32 or bfloat16.")] = None,
     seed: Annotated[int | None, option(LEARNING, help="Of weights, order and augmentation: 0.")] = None,
+    workers: Annotated[int | None, option(LEARNING, help="Processes that learn together, by Ray: 1.")] = None,
     flip: Annotated[float | None, option(AUGMENTATION, help="Share of images mirrored: 0 to 1.")] = None,
     shift: Annotated[float | None, option(AUGMENTATION, help="Up to this share of the side: 0 to 0.5.")] = None,
     rotate: Annotated[float | None, option(AUGMENTATION, help="Up to so many degrees: 0 to 180.")] = None,
@@ -108,6 +109,7 @@ def train(
     ] = None,
     resume: Annotated[Path | None, option(OUTPUT, help="Go on with this run instead; see `iconoclass resume`.")] = None,
     folds: Annotated[int | None, option(OUTPUT, help="Train and judge once for each of so many folds.")] = None,
+    cluster: Annotated[str | None, option(OUTPUT, help="Where the workers are: local (default) or an address.")] = None,
     compare_naive: Annotated[
         bool, option(OUTPUT, "--compare-naive", metavar="", help="Train again on a naive split; say what it claims.")
     ] = False,
@@ -122,13 +124,14 @@ def train(
     iconoclass train photos/ --weights mobilenet_v2.h5 --epochs 5
     iconoclass train photos/ --model resnet --image-size 64 --max-bad 10%
     iconoclass train --config runs/mnist-resnet/config.toml --seed 1
+    iconoclass train photos/ --model resnet --workers 4 --cluster 10.0.0.1:6379
     """
     given = locals()
     settings = {key: value for key, value in given.items() if key not in NOT_SETTINGS}
     settings["decisions"] = str(decisions) if decisions else None
     if resume:
         _refuse_beside_resume(given)
-        _go_on(resume, epochs, force=False, offline=offline, as_json=as_json)
+        _go_on(resume, epochs, force=False, offline=offline, cluster=cluster, as_json=as_json)
         return
     with Phases() as phases:
         from iconoclass import folds as cross_validation
@@ -140,6 +143,7 @@ def train(
             "name": name,
             "offline": offline,
             "compare_naive": compare_naive,
+            "cluster": cluster,
             "listener": phases.listener(),
             "say": phases.say,
             "tell": phases.tell,
@@ -157,7 +161,7 @@ def train(
 
 
 # What `train` is called with that is no setting of config.py.
-NOT_SETTINGS = {"data", "folds", "compare_naive", "config", "output", "name", "resume", "offline", "as_json"}
+NOT_SETTINGS = {"data", "folds", "compare_naive", "cluster", "config", "output", "name", "resume", "offline", "as_json"}
 
 
 @verbs.command(rich_help_panel=PANEL)
@@ -167,6 +171,7 @@ def resume(
     force: Annotated[
         bool, typer.Option("--force", metavar="", help="Also if data, versions or machine are others now.")
     ] = False,
+    cluster: Annotated[str | None, typer.Option(help="As for train, of a run with several workers.")] = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -176,10 +181,10 @@ def resume(
     iconoclass resume runs/cifar10-resnet
     iconoclass resume runs/cifar10-resnet --epochs 20
     """
-    _go_on(run, epochs, force=force, offline=offline, as_json=as_json)
+    _go_on(run, epochs, force=force, offline=offline, cluster=cluster, as_json=as_json)
 
 
-def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, as_json: bool) -> None:
+def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, cluster: str | None, as_json: bool) -> None:
     from iconoclass.run import Run
 
     opened = Run.open(run)
@@ -195,6 +200,7 @@ def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, as_js
             epochs=epochs,
             force=force,
             offline=offline,
+            cluster=cluster,
             listener=phases.listener(),
             say=phases.say,
             tell=phases.tell,
@@ -206,7 +212,7 @@ def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, as_js
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
     """Raises: UsageError, if settings are given that the run has long decided."""
-    usual = {"resume", "epochs", "offline", "as_json", "output", "compare_naive"}
+    usual = {"resume", "epochs", "offline", "cluster", "as_json", "output", "compare_naive"}
     if others := [name for name, value in given.items() if value is not None and name not in usual]:
         options = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in others)
         raise UsageError(

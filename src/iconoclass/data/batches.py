@@ -34,12 +34,17 @@ def at_once(shape: tuple[int, ...]) -> int:
 @dataclass(frozen=True)
 class Batch:
     """pixels: uint8 (batch, height, width, channels); targets: int32 (batch,) labels, or float32 (batch, classes);
-    weights: float32 (batch,).
+    weights: float32 (batch,). others: how many more images there are in it, which other workers have.
     """
 
     pixels: npt.NDArray[np.uint8]
     targets: npt.NDArray[Any]
     weights: npt.NDArray[np.float32]
+    others: int = 0
+
+    @property
+    def images(self) -> int:
+        return len(self.pixels) + self.others
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Batches:
 
     strengths: of augmentations, by name. class_weights: float32 (classes,), or None where all weigh alike.
     draws_alike: an epoch shows as many images of each class, some of them several times, others not.
-    soft: targets as rows of probabilities; mixing augmentations need them.
+    soft: targets as rows of probabilities; mixing augmentations need them. slice_of: which slice of each batch is
+    wanted, and of how many; its weights are such that the mean over all slices is that of the whole batch.
     """
 
     split: Split
@@ -59,6 +65,7 @@ class Batches:
     soft: bool = False
     class_weights: npt.NDArray[np.float32] | None = None
     draws_alike: bool = False
+    slice_of: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         """Steps an epoch."""
@@ -92,6 +99,9 @@ class Batches:
             left_out = 0
 
     def _block(self, batches: list[npt.NDArray[np.int64]], epoch: int) -> list[Batch]:
+        which, parts = self.slice_of
+        sizes = [len(batch) for batch in batches]
+        batches = [np.array_split(batch, parts)[which] for batch in batches]
         visits = np.concatenate(batches)
         positions = visits % len(self.split)
         labels = self.split.labels[positions]
@@ -100,11 +110,12 @@ class Batches:
         draws = Draws(self.seed, epoch, visits)
         pixels, targets = augment(self.split.take(positions), targets, self.strengths, draws)
         weights = np.ones(len(positions), np.float32) if self.class_weights is None else self.class_weights[labels]
-        ends = np.cumsum([len(batch) for batch in batches])
-        return [
-            Batch(pixels[end - len(batch) : end], targets[end - len(batch) : end], weights[end - len(batch) : end])
-            for end, batch in zip(ends, batches, strict=True)
-        ]
+        made, at = [], 0
+        for batch, size in zip(batches, sizes, strict=True):
+            mine, at = slice(at, at + len(batch)), at + len(batch)
+            weigh = np.float32(parts * len(batch) / size)
+            made.append(Batch(pixels[mine], targets[mine], weights[mine] * weigh, size - len(batch)))
+        return made
 
 
 def _begun(work: Callable[..., list[Batch]], *arguments: Any) -> Future[list[Batch]]:

@@ -157,6 +157,7 @@ def refuse_if_too_full(run: Run, learner: Learner) -> None:
 
 class Checkpoints:
     """Writes one every so many seconds and at the end of an epoch, as often as costs little, and keeps the last two.
+    Of a team only the first writes.
 
     tell: hears, in a line, that the disk is full or gone. The training goes on; the second time in a row it ends.
     """
@@ -172,11 +173,13 @@ class Checkpoints:
 
     def offer(self, learner: Learner) -> None:
         """Told after each step: writes one, if it is time."""
-        if time.monotonic() - self.last >= max(self.every_s, self.cost_s / self.SHARE):
+        if learner.team.rank == 0 and time.monotonic() - self.last >= max(self.every_s, self.cost_s / self.SHARE):
             self.write(learner)
 
     def ends_epoch(self, learner: Learner) -> None:
         """Told when an epoch has been judged, and when the training was stopped: then there is always one."""
+        if learner.team.rank:
+            return
         is_last = learner.is_done or learner.is_stopped
         if is_last or time.monotonic() - self.last >= self.cost_s / self.SHARE:
             self.write(learner, is_last=is_last)

@@ -19,6 +19,7 @@ from iconoclass.run import History
 from iconoclass.training.optimizers import build_optimizer
 from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.steps import Step, make_step
+from iconoclass.training.team import Team, mine
 
 Weights = list[npt.NDArray[Any]]
 
@@ -44,6 +45,7 @@ class Learner:
     processors bfloat16 would be slow or wrong. seconds: what the time of training went into. said: what was found out
     before the first epoch, in words. at: where it is; elapsed_s: how long it had been trained when it was taken up
     again, and started: the time.monotonic() at which it would have begun without the break; stopped_by: which signal.
+    team: who learns the same in other processes.
     """
 
     config: Config
@@ -66,6 +68,7 @@ class Learner:
     is_done: bool = False
     is_stopped: bool = False
     stopped_by: int = 0
+    team: Team = field(default_factory=mine)
 
     @property
     def epochs(self) -> int:
@@ -141,6 +144,7 @@ def _batches(dataset: Dataset, config: Config) -> Batches:
         soft=training.one_hot or bool(training.label_smoothing) or mixes,
         class_weights=balanced_weights(dataset.train.labels, classes) if training.balance == "weights" else None,
         draws_alike=training.balance == "sampler",
+        slice_of=(mine().rank, mine().size),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -165,6 +165,7 @@ def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -
         problems.append("weight_decay has no effect with muon, which holds the norm of kernels")
     if asked.training.budget and asked.training.epochs:
         problems.append("budget and epochs exclude each other: a budget decides the epochs")
+    problems += _refusing_workers(whole, dataset)
     if asked.model.views == "mirrored" and not dataset.has_mirror_images:
         problems.append(f"mirrored views make no sense for {dataset.name}, whose mirror images are other pictures")
     if training.recipe == "transfer" and not are_wanted(whole):
@@ -181,6 +182,22 @@ def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -
         problems.append(f"bfloat16 is only trained in with TensorFlow; this is {BACKEND}")
     if problems:
         raise UsageError("; ".join(problems))
+
+
+def _refusing_workers(whole: Config, dataset: Dataset) -> Iterator[str]:
+    """Why several workers cannot learn this together."""
+    training, pictures = whole.training, len(dataset.train)
+    if training.workers == 1:
+        return
+    batch = pictures // -(-pictures // (training.batch_size or 32))
+    if training.budget:
+        yield "workers cannot keep to a budget, which follows the clock of one process: give epochs"
+    elif not training.epochs:
+        yield "workers have no effect where only the head is fitted: give epochs"
+    if training.workers > (least := min(batch, len(dataset.validation))):
+        yield f"of {least} pictures, the least that are shared, {training.workers} workers cannot have one each"
+    if BACKEND != "tensorflow":
+        yield f"several workers learn together with TensorFlow only; this is {BACKEND}"
 
 
 RECIPES: dict[str, Callable[[Config, Dataset], Settings]] = {

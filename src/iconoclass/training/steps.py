@@ -11,12 +11,13 @@ from typing import Any
 
 from iconoclass.backend import BACKEND
 from iconoclass.data.batches import Batch
+from iconoclass.training.team import Team, mine
 
 
 @dataclass(frozen=True)
 class Step:
     """copy: a batch of NumPy arrays -> the backend's tensors. learn: those -> the batch's mean loss and the number of
-    images whose top class was right; the model has learned. Apart, so that each can be timed.
+    images whose top class was right, of all workers; the model has learned. Apart, so that each can be timed.
     """
 
     copy: Callable[[Batch], Any]
@@ -31,14 +32,17 @@ def make_step(model: Any, optimizer: Any, loss: Any) -> Step:
 def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
     import tensorflow as tf
 
-    variables = model.trainable_variables
+    team, variables = mine(), model.trainable_variables
 
     def step(pixels: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
             probabilities = model(pixels, training=True)
             value = loss(targets, probabilities, sample_weight=weights)
-        optimizer.apply(tape.gradient(value, variables), variables)
-        return value, _correct(tf, targets, probabilities)
+        gradients, correct = tape.gradient(value, variables), _correct(tf, targets, probabilities)
+        if team.size > 1:
+            gradients, value, correct = _shared(tf, team, model, gradients, value, correct)
+        optimizer.apply(gradients, variables)
+        return value, correct
 
     compiled: list[Any] = []
 
@@ -60,6 +64,16 @@ def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
 def _correct(tf: Any, targets: Any, probabilities: Any) -> Any:
     labels = tf.argmax(targets, -1, output_type=tf.int32) if targets.shape.rank == 2 else targets
     return tf.math.count_nonzero(tf.argmax(probabilities, -1, output_type=tf.int32) == labels)
+
+
+def _shared(tf: Any, team: Team, model: Any, gradients: Any, value: Any, correct: Any) -> tuple[Any, Any, Any]:
+    """What a step has found, of all workers together; their means of batch norm's statistics are in the model."""
+    moving = [variable for variable in model.non_trainable_variables if "/moving_" in variable.path]
+    found = [*gradients, *(variable.value for variable in moving), value, tf.cast(correct, value.dtype)]
+    *means, value, correct = team.mean(found)
+    for variable, mean in zip(moving, means[len(gradients) :], strict=True):
+        variable.assign(mean)
+    return means[: len(gradients)], value, tf.round(correct * team.size)
 
 
 def _jax_step(model: Any, optimizer: Any, loss: Any) -> Step:

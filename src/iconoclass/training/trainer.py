@@ -24,6 +24,7 @@ from iconoclass.training.checkpoint import Checkpoints
 from iconoclass.training.learner import Average, Learner, Position, Weights
 from iconoclass.training.optimizers import SCHEDULES
 from iconoclass.training.progress import Listener, Now
+from iconoclass.training.team import Team
 
 
 def train(learner: Learner, run: Run, listener: Listener) -> Learner:
@@ -38,7 +39,7 @@ def train(learner: Learner, run: Run, listener: Listener) -> Learner:
     try:
         if learner.plan.steps and not learner.is_done:
             listener.begins(learner.epochs, len(learner.batches))
-            with _stopping(learner) as is_asked_to_stop:
+            with stopping(learner) as is_asked_to_stop:
                 fit(learner, run, listener, is_asked_to_stop)
     except DivergedError:
         # What was learned before it is not lost; the weights as they are now are of no use.
@@ -123,13 +124,11 @@ def _take_step(learner: Learner, batch: Batch, before: int) -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        what = f"there is not enough memory for batches of {len(batch.pixels)} pictures"
-        raise EnvironmentFault(
-            what, hint=f"Try --batch-size {max(1, len(batch.pixels) // 2)}.", code="MEMORY"
-        ) from error
+        what = f"there is not enough memory for batches of {batch.images} pictures"
+        raise EnvironmentFault(what, hint=f"Try --batch-size {max(1, batch.images // 2)}.", code="MEMORY") from error
     if not math.isfinite(loss):
         raise _diverged(learner, at.epoch, at.step + 1, loss)
-    images = len(batch.pixels)
+    images = batch.images
     at.step, at.images = at.step + 1, at.images + images
     at.loss, at.correct = at.loss + loss * images, at.correct + hits
 
@@ -161,8 +160,9 @@ def _judge_epoch(
         raise _diverged(learner, now.epoch - 1, now.step, math.nan)
     weights = learner.average.weights if learner.average else last
     began = time.perf_counter()
+    validation = learner.dataset.validation
     on_validation = _timed(
-        learner, "validation", _judge, learner.model, weights, learner.dataset.validation, is_asked_to_stop
+        learner, "validation", _judge, learner.model, weights, validation, is_asked_to_stop, learner.team
     )
     if on_validation is None:
         return None
@@ -183,7 +183,9 @@ def _judge_epoch(
 
 
 def keep(learner: Learner, run: Run) -> None:
-    """Write model.keras with the best weights, the last ones beside it, and the history."""
+    """Write model.keras with the best weights, the last ones beside it, and the history; of a team, the first does."""
+    if learner.team.rank:
+        return
     last = learner.model.get_weights()
     for path, weights in ((run.last_model_path, last), (run.model_path, learner.best or last)):
         learner.kept.set_weights(weights)
@@ -217,14 +219,17 @@ def _set_rate(optimizer: Any, rate: float) -> None:
         optimizer._rate_set = rate
 
 
-def _judge(model: Any, weights: Weights, split: Split, is_asked_to_stop: Callable[[], bool]) -> dict[str, float] | None:
-    """What some weights make of a split. None, if asked to stop."""
+def _judge(
+    model: Any, weights: Weights, split: Split, is_asked_to_stop: Callable[[], bool], team: Team
+) -> dict[str, float] | None:
+    """What some weights make of a split, of which each of a team asks about a part. None, if asked to stop."""
     own = model.get_weights()
     model.set_weights(weights)
-    pieces = np.array_split(np.arange(len(split)), -(-len(split) // at_once(split.source.shape[1:])))
+    places = np.array_split(np.arange(len(split)), team.size)[team.rank]
+    pieces = np.array_split(places, -(-len(places) // at_once(split.source.shape[1:])))
     answers = [np.asarray(model.predict_on_batch(split.take(piece))) for piece in pieces if not is_asked_to_stop()]
     model.set_weights(own)
-    return judged(np.concatenate(answers), split.labels) if len(answers) == len(pieces) else None
+    return judged(team.gather(np.concatenate(answers)), split.labels) if len(answers) == len(pieces) else None
 
 
 def judged(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> dict[str, float]:
@@ -247,8 +252,10 @@ def _diverged(learner: Learner, epoch: int, step: int, value: float) -> Diverged
 
 
 @contextlib.contextmanager
-def _stopping(learner: Learner) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM lets the step finish, the second one stops at once."""
+def stopping(learner: Learner) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM lets the step finish, the second one stops at once. In another thread than the main
+    one there are no signals; there `is_stopped` is set from outside.
+    """
     asked = threading.Event()
 
     def ask(number: int, frame: Any) -> None:
@@ -258,7 +265,7 @@ def _stopping(learner: Learner) -> Iterator[Callable[[], bool]]:
         asked.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield lambda: learner.is_stopped
         return
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
