@@ -240,9 +240,8 @@ def test_with_a_killed_worker_and_a_lost_node_every_row_is_there_once(
     asked = command(model, pictures, output, part=2, cluster=nodes.address)
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         wait_for_parts(output, 5, process)
-        workers = [
-            one for one in psutil.process_iter(["cmdline"]) if "ray::work" in " ".join(one.info["cmdline"] or [])
-        ]
+        children = psutil.Process().children(recursive=True)
+        workers = [one for one in children if one.is_running() and "ray::work" in " ".join(one.cmdline())]
         assert workers
         workers[0].kill()
         wait_for_parts(output, 20, process)
