@@ -22,7 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 @pytest.fixture(scope="session", params=["mlp", "convnet-1", "resnet"])
 def planted(request: pytest.FixtureRequest, marks: Path, tmp_path_factory: pytest.TempPathFactory) -> ic.Predictor:
     """A network that has learned to tell marked digits from others."""
-    run = ic.train(marks, model=request.param, epochs=6, output=tmp_path_factory.mktemp("planted"))
+    run = ic.train(marks, model=request.param, epochs=12, output=tmp_path_factory.mktemp("planted"))
     assert run.metrics["test"]["accuracy"]["value"] > 0.95
     return ic.Predictor.load(run.path)
 
