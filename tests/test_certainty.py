@@ -53,16 +53,18 @@ def test_a_network_without_any_response_has_a_distance_too() -> None:
     assert known.distances(np.empty((0, 3))).shape == (0,)
 
 
-def test_noise_is_mostly_unknown_to_a_network_of_digits_and_other_digits_are_not(run: Run) -> None:
+def test_noise_is_unknown_to_a_network_of_digits_and_other_digits_are_not(tmp_path: Path) -> None:
     """The rate is that of the promise, with room for the chance of 360 pictures. Of noise nothing is promised but that
-    it stands out, also to this network of 8 filters and 6 epochs.
+    it stands out to a network trained as usual: whether the features of a small one that is barely trained tell it
+    apart is the luck of the seed.
     """
+    run = ic.train("digits", model="resnet", output=tmp_path)
     predictor, data = ic.Predictor.load(run.path), ic.load_dataset("digits")
     known = [answer.unknown for answer in predictor.predict(data.test.pixels)]
-    noise = np.random.default_rng(0).integers(0, 255, (200, 8, 8, 1), dtype=np.uint8)
+    noise = np.random.default_rng(1).integers(0, 255, (1000, 8, 8, 1), dtype=np.uint8)
     strange = [answer.unknown for answer in predictor.predict(noise)]
     assert np.mean([reason is not None for reason in known]) < 0.09
-    assert np.mean([reason is not None for reason in strange]) > 0.6
+    assert np.mean([reason is not None for reason in strange]) > 0.8
     assert "unlike the training pictures" in {reason for reason in strange if reason}
 
 

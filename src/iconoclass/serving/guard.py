@@ -44,18 +44,15 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    "cache-control": "no-store",
-}
-
-
-_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+    (b"cache-control", b"no-store"),
+]
 
 
 class Guard:
@@ -120,7 +117,7 @@ class _Exchange:
             said = {name for name, _ in answered}
             message["headers"] = [
                 *answered,
-                *(header for header in _HEADERS if header[0] not in said),
+                *(header for header in HEADERS if header[0] not in said),
                 (b"x-request-id", self.id.encode()),
             ]
         await self._send(message)

@@ -141,8 +141,8 @@ def fill_their_frames(pixels: npt.NDArray[np.uint8]) -> bool:
     """Whether most pictures, uint8 (n, height, width, channels), were cut so that a thing on a plain ground reaches
     from one edge to the other: moved, it would be cut off and continued by its reflection, as no new picture is.
     """
-    values = pixels.astype(np.int64) @ 256 ** np.arange(pixels.shape[-1])
-    edges = values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]
+    sides = pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]
+    edges = [side.astype(np.int64) @ 256 ** np.arange(pixels.shape[-1]) for side in sides]
     found, counts = np.unique(np.concatenate(edges, axis=None), return_counts=True)
     top, bottom, left, right = ((edge != found[counts.argmax()]).any(axis=1) for edge in edges)
     has_plain_ground = counts.max() > counts.sum() / 2
