@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from PIL import Image
 
 import iconoclass as ic
-from iconoclass.evaluation.labels import Suspect, Suspects, confident_mislabels, out_of_sample, suspects
+from iconoclass.evaluation.labels import (
+    Suspect,
+    Suspects,
+    confident_mislabels,
+    judged_by_others,
+    out_of_sample,
+    suspects,
+)
 from iconoclass.run import Run
 
 
@@ -23,6 +31,34 @@ def test_the_surest_mislabel_comes_first_and_doubtful_ones_are_left_alone() -> N
     assert other.tolist() == [0, 1]
     found, _ = confident_mislabels(np.array([0, 0, 1], np.int32), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]))
     assert not len(found)
+
+
+def test_as_many_are_taken_for_a_class_as_the_share_believed_to_be_of_it_says() -> None:
+    """Class 0 is usually given 0.607. Of the six of it that anything is believed of, two are believed to be of class 1;
+    so three of its nine are taken for it, the last by its margin alone.
+    """
+    own = np.array([0.95, 0.95, 0.95, 0.95, 0.02, 0.04, 0.4, 0.6, 0.6])
+    probabilities = np.array([*np.stack([own, 1 - own], axis=1), [0.06, 0.94], [0.06, 0.94]])
+    labels = np.array([0] * 9 + [1, 1], np.int32)
+    found, other = confident_mislabels(labels, probabilities)
+    assert found.tolist() == [4, 5, 6]
+    assert other.tolist() == [1, 1, 1]
+    sure = np.delete(np.arange(11), 6)
+    assert confident_mislabels(labels[sure], probabilities[sure])[0].tolist() == [4, 5]
+
+
+def test_what_is_suspected_is_not_learned_from_unless_a_class_would_be_lost() -> None:
+    train = ic.load_dataset("digits").train.sample(300)
+    features = train.pixels.reshape(300, -1) / 16.0
+    wrong = np.arange(0, 300, 8)
+    labels = train.labels.copy()
+    labels[wrong] = (labels[wrong] + 3) % 10
+    planted = dataclasses.replace(train, labels=labels)
+    once, again = out_of_sample(features, planted, 10), judged_by_others(features, planted, 10)
+    rest = np.setdiff1d(np.arange(300), wrong)
+    assert again[rest, labels[rest]].mean() > once[rest, labels[rest]].mean() + 0.02
+    all_of_one = labels != 4
+    assert (out_of_sample(features, planted, 10, trusted=all_of_one) > 0).all()
 
 
 def test_each_example_is_judged_by_a_model_that_has_not_seen_it() -> None:

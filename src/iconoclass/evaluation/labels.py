@@ -47,43 +47,81 @@ class Suspect:
         return self.other_share - self.label_share
 
 
-def confident_mislabels(labels: Labels, probabilities: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def confident_mislabels(labels: Labels, probabilities: Floats) -> tuple[Positions, Positions]:
     """Which examples are likely of another class, the surest first, and of which: int64 (suspects,) each.
 
     probabilities: float (n, classes), of models that have not seen the example. A class is believed of an example where
     its probability is at least the mean that it has on examples labelled so; of those believed, the likeliest counts.
-    Source: Northcutt, Jiang and Chuang, Confident learning, JAIR 2021: the off-diagonal of the confident joint, ranked
-    by the margin over the given class.
+    What share of a class is believed to be another says how many of its examples are taken for that one: those with the
+    widest margin over the given class, as far as they have one.
+    Source: Northcutt, Jiang and Chuang, Confident learning, JAIR 2021: pruning by the noise rates that the calibrated
+    confident joint estimates.
     """
     classes = probabilities.shape[1]
     counts = np.bincount(labels, minlength=classes)
     own = probabilities[np.arange(len(labels)), labels]
     usual = np.bincount(labels, weights=own, minlength=classes) / np.maximum(counts, 1)
     usual[counts == 0] = np.inf
-    believed = np.where(probabilities >= usual, probabilities, -1.0)
-    other = believed.argmax(axis=1)
-    found = np.flatnonzero((believed.max(axis=1) >= 0) & (other != labels))
-    margin = probabilities[found, other[found]] - own[found]
-    order = np.argsort(-margin, kind="stable")
-    return found[order], other[found[order]].astype(np.int64)
+    is_believed = probabilities >= usual
+    believed = np.where(is_believed, probabilities, -1.0).argmax(axis=1)
+    sure = is_believed.any(axis=1)
+    joint = np.zeros((classes, classes))
+    np.add.at(joint, (labels[sure], believed[sure]), 1)
+    expected = np.rint(joint * (counts / np.maximum(joint.sum(axis=1), 1))[:, None]).astype(int)
+
+    margins = probabilities - own[:, None]
+    others = np.zeros(len(labels), np.int64)
+    widest = np.zeros(len(labels))
+    for given, other in np.argwhere(expected):
+        if given == other:
+            continue
+        examples = np.flatnonzero(labels == given)
+        taken = examples[np.argsort(-margins[examples, other], kind="stable")[: expected[given, other]]]
+        better = taken[margins[taken, other] > widest[taken]]
+        others[better], widest[better] = other, margins[better, other]
+    found = np.flatnonzero(widest > 0)
+    found = found[np.argsort(-widest[found], kind="stable")]
+    return found, others[found]
 
 
-def out_of_sample(features: Floats, split: Split, classes: int, seed: int = 0) -> npt.NDArray[np.float64]:
+def judged_by_others(features: Floats, split: Split, classes: int, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Probabilities of each example by models that have learned neither it nor what seems mislabelled: float64
+    (n, classes). Wrong labels blur what is learned from them, so what a first look suspects is left out of a second.
+    Raises: DataError, where there are no folds in which every class is learned.
+    """
+    shares = out_of_sample(features, split, classes, seed)
+    trusted = np.ones(len(split), bool)
+    trusted[confident_mislabels(split.labels, shares)[0]] = False
+    return shares if trusted.all() else out_of_sample(features, split, classes, seed, trusted)
+
+
+def out_of_sample(
+    features: Floats, split: Split, classes: int, seed: int = 0, trusted: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float64]:
     """Probabilities of each example by a logistic regression on the features of the other folds: float64 (n, classes).
 
     Of the strengths of regularisation the one whose loss on the folds is lowest. What belongs together is in one fold.
+    trusted: bool (n,), the only ones to learn from and to choose by, all of them if not given.
     Raises: DataError, where there are no folds in which every class is learned.
     """
+    trusted = np.ones(len(split), bool) if trusted is None else trusted
     scaled = features - features.mean(axis=0)
     scaled = scaled / (scaled.std() or 1.0)
     folds = learned_and_held(split.labels, keys_of(split.groups, split.sha256), FOLDS, seed, "labels")
     if not folds:
         what = "a class has training pictures of one group only: no others can say whether its labels are right"
         raise DataError(what, hint="Add pictures to it.")
+    folds = [(_without(learned, trusted, split.labels), held) for learned, held in folds]
     tried = STRENGTHS if len(split) <= MANY else STRENGTHS[-1:]
     found = [_by_folds(scaled, split.labels, folds, classes, strength) for strength in tried]
-    own = [shares[np.arange(len(split)), split.labels] for shares in found]
+    own = [shares[np.arange(len(split)), split.labels][trusted] for shares in found]
     return found[int(np.argmin([-np.log(np.maximum(shares, 1e-7)).mean() for shares in own]))]
+
+
+def _without(learned: Positions, trusted: npt.NDArray[np.bool_], labels: Labels) -> Positions:
+    """Those of them that are trusted, unless a class would have none."""
+    kept = learned[trusted[learned]]
+    return kept if len(np.unique(labels[kept])) == len(np.unique(labels[learned])) else learned
 
 
 def _by_folds(
@@ -168,7 +206,7 @@ def suspects(
     dataset = dataset or open_dataset(run.config.data, offline=offline)
     refuse_other_pictures(run, dataset)
     train, names = dataset.train, dataset.class_names
-    shares = out_of_sample(_features(predictor, train, tell), train, len(names))
+    shares = judged_by_others(_features(predictor, train, tell), train, len(names))
     found = [
         Suspect(
             int(at),
