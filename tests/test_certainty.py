@@ -87,16 +87,19 @@ def test_a_damaged_file_of_features_is_refused_and_not_ignored(run: Run, tmp_pat
         ic.Predictor.load(broken)
 
 
-def test_mirrored_views_have_features_too_and_they_are_the_same_for_a_mirror_image(
-    photos: Path, tmp_path: Path
+@pytest.mark.parametrize("views", ["mirrored", "shifted"])
+def test_several_views_have_features_too_and_they_are_the_same_for_a_mirror_image(
+    views: str, photos: Path, tmp_path: Path
 ) -> None:
-    run = ic.train(photos, model="convnet-1", image_size=16, epochs=1, views="mirrored", output=tmp_path)
+    run = ic.train(photos, model="convnet-1", image_size=16, epochs=1, views=views, output=tmp_path)
     predictor = ic.Predictor.load(run.path)
     pixels = ic.load_dataset(photos, image_size=16).test.pixels
     plain, mirrored = predictor.look(pixels), predictor.look(pixels[:, :, ::-1])
     assert plain[1].shape == (len(pixels), 64)
     assert plain[1] == pytest.approx(mirrored[1], abs=1e-4)
     assert plain[0] == pytest.approx(mirrored[0], abs=1e-5)
+    assert run.metrics["test"]["views"] == views
+    assert f"With {views} views" in (run.path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.datasets

@@ -26,7 +26,7 @@ EVERYTHING: dict[str, Any] = {
     **{"fold": "2/5", "together": "none"},
     **{"decisions": "decisions.csv", "group_by": "folder:2", "strict": True},
     **{"model": "mlp", "width": 64, "dropout": 0.25, "recipe": "fast", "epochs": 7, "batch_size": 31},
-    **{"views": "mirrored", "budget": 90.0, "target": 0.9},
+    **{"views": "shifted", "budget": 90.0, "target": 0.9},
     **{"optimizer": "sgd", "lr": 0.125, "momentum": 0.5, "weight_decay": 0.01, "schedule": "cosine"},
     **{"label_smoothing": 0.125, "average": 0.99, "patience": 4, "balance": "sampler", "one_hot": True},
     **{"alpha": 0.5, "weights": "imagenet", "unfreeze": 0.5, "monitor": "macro_f1"},

@@ -23,9 +23,10 @@ from iconoclass.exports.catalog import EXPORTERS, Exporter
 from iconoclass.exports.delivery import Export
 from iconoclass.exports.network import calibrated
 from iconoclass.files import sha256_of
-from iconoclass.models.catalog import MODELS, build, with_mirrored_views
+from iconoclass.models.catalog import MODELS, build
 from iconoclass.models.pretrained import BACKBONES
 from iconoclass.models.resnet import KERNEL
+from iconoclass.models.views import with_views
 from iconoclass.prediction.runtimes import open_model
 from iconoclass.run import Run
 
@@ -464,10 +465,11 @@ def test_every_network_becomes_an_onnx_file_that_answers_alike(model: str, tmp_p
     np.testing.assert_allclose(answered, network.predict_on_batch(pixels), atol=1e-5)
 
 
+@pytest.mark.parametrize("views", ["mirrored", "shifted"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_mirrored_views_leave_too(name: str, tmp_path: Path) -> None:
-    network = with_mirrored_views(lively(build("convnet", (12, 12, 3), 3, width=8)))
-    pixels = np.random.default_rng(1).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+def test_several_views_leave_too(name: str, views: str, tmp_path: Path) -> None:
+    network = with_views(lively(build("convnet", (12, 10, 3), 3, width=8)), views)
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
     path = tmp_path / EXPORTERS[name].file
     EXPORTERS[name].write(network, path, "float32", pixels)
     np.testing.assert_allclose(open_model(path)(pixels), network.predict_on_batch(pixels), atol=2e-6)
@@ -476,7 +478,7 @@ def test_mirrored_views_leave_too(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["mlp", "resnet", "mirrored"])
 def test_a_temperature_changes_probabilities_and_no_answer(model: str) -> None:
     network = lively(build("convnet" if model == "mirrored" else model, (12, 12, 1), 4))
-    network = with_mirrored_views(network) if model == "mirrored" else network
+    network = with_views(network, "mirrored" if model == "mirrored" else "one")
     pixels = np.random.default_rng(1).integers(0, 256, (20, 12, 12, 1), dtype=np.uint8)
     plain = np.asarray(network.predict_on_batch(pixels), np.float64)
     cooler = np.asarray(calibrated(network, 2.5).predict_on_batch(pixels))

@@ -120,7 +120,7 @@ def test_what_is_found_can_be_given_to_train_and_leaves_the_files_alone(
 
 def test_what_is_found_among_arrays_can_be_given_to_train_too(run: Run, tmp_path: Path) -> None:
     moved, gone = ic.load_dataset("digits").train.names[:2]
-    found = Suspects(run, 2, [Suspect(0, moved, "1", "7", 0.1, 0.9), Suspect(1, gone, "1", "7", 0.3, 0.4)])
+    found = Suspects(run, 2, [Suspect(0, moved, "1", "7", 0.03, 0.95), Suspect(1, gone, "1", "7", 0.3, 0.4)])
     data = ic.load_dataset("digits", decisions=str(found.write(tmp_path / "decisions.csv")))
     assert gone not in data.train.names
     assert data.class_names[data.train.labels[list(data.train.names).index(moved)]] == "7"

@@ -13,9 +13,10 @@ import pytest
 
 from iconoclass.backend import keras, make_deterministic
 from iconoclass.errors import UsageError
-from iconoclass.models.catalog import MODELS, build, listing, with_mirrored_views
+from iconoclass.models.catalog import MODELS, build, listing
 from iconoclass.models.pretrained import BACKBONES
 from iconoclass.models.resnet import WHITENING, initialise
+from iconoclass.models.views import with_views
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 8, 1), (96, 64, 3)]
 
@@ -213,7 +214,7 @@ def test_building_leaves_the_global_precision_as_it_was_even_when_it_fails() -> 
 def test_mirrored_views_are_the_mean_of_a_picture_and_its_mirror_image_in_a_plain_keras_model(tmp_path: Path) -> None:
     model = build("resnet", (16, 16, 3), 4, width=8)
     pixels = pictures(6, (16, 16, 3))
-    both = with_mirrored_views(model)
+    both = with_views(model, "mirrored")
     once, mirrored = np.array(model(pixels)), np.array(model(pixels[:, :, ::-1]))
     assert not np.allclose(once, mirrored, atol=1e-4)
     assert np.allclose(np.array(both(pixels)), (once + mirrored) / 2, atol=1e-6)
@@ -221,3 +222,15 @@ def test_mirrored_views_are_the_mean_of_a_picture_and_its_mirror_image_in_a_plai
     both.save(tmp_path / "x.keras")
     again = keras.saving.load_model(tmp_path / "x.keras", safe_mode=True)
     assert np.allclose(np.array(again(pixels)), np.array(both(pixels)), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 12, 3), (1, 2, 1)])
+def test_shifted_views_are_the_mean_of_six_looks_whose_border_is_reflected(shape: tuple[int, int, int]) -> None:
+    model = build("mlp", shape, 4)
+    pixels = pictures(6, shape)
+    looks = []
+    for each in (pixels, pixels[:, :, ::-1]):
+        padded = np.pad(each, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+        looks += [each, padded[:, :-2, :-2], padded[:, 2:, 2:]]
+    answers = [np.array(model(look)) for look in looks]
+    assert np.array(with_views(model, "shifted")(pixels)) == pytest.approx(np.mean(answers, axis=0), abs=1e-6)

@@ -163,6 +163,7 @@ def test_small_sets_get_more_epochs_and_smaller_batches(digits: Dataset, things:
         ({"momentum": 0.9, "model": "mlp"}, "momentum has no effect with adam"),
         ({"weight_decay": 0.1, "optimizer": "muon", "model": "convnet"}, "weight_decay has no effect with muon"),
         ({"views": "mirrored"}, "mirrored views make no sense for digits"),
+        ({"views": "shifted", "recipe": "transfer"}, "shifted views make no sense for photographs"),
         ({"budget": 60, "epochs": 2}, "exclude each other"),
         ({"budget": 60, "workers": 2}, "workers cannot keep to a budget"),
         ({"workers": 2, "recipe": "transfer", "model": "mobilenet"}, "where only the head is fitted"),

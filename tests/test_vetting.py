@@ -22,8 +22,9 @@ import iconoclass as ic
 from iconoclass.backend import keras
 from iconoclass.errors import IconoclassError, IntegrityError, RunError
 from iconoclass.exports.delivery import Export
-from iconoclass.models.catalog import MODELS, build, with_mirrored_views
+from iconoclass.models.catalog import MODELS, build
 from iconoclass.models.pretrained import BACKBONES
+from iconoclass.models.views import VIEWS, with_views
 from iconoclass.prediction import wire
 from iconoclass.prediction.card import Card, write_card
 from iconoclass.prediction.runtimes import open_model
@@ -70,7 +71,7 @@ def canary(tmp_path: Path) -> Path:
     return tmp_path / "canary"
 
 
-@pytest.mark.parametrize("name", [*MODELS, "mirrored"])
+@pytest.mark.parametrize("name", [*MODELS, "mirrored", "shifted"])
 def test_every_network_of_ours_passes(name: str, tmp_path: Path) -> None:
     shape = (32, 32, 3) if name in BACKBONES else (12, 12, 3)
     if name in {"resnet50", "resnet50v2", "convnexttiny"}:  # a hundred megabytes each, of layers that others have too
@@ -79,7 +80,7 @@ def test_every_network_of_ours_passes(name: str, tmp_path: Path) -> None:
 
         vet_description(config)
         return
-    model = with_mirrored_views(build("mlp", shape, 3)) if name == "mirrored" else build(name, shape, 3)
+    model = with_views(build("mlp", shape, 3), name) if name in VIEWS else build(name, shape, 3)
     vet(saved(model, tmp_path / "model.keras"))
 
 

@@ -145,8 +145,10 @@ class ModelConfig(Section):
     weights: Annotated[str, BeforeValidator(_parse_path)] | None = Field(
         None, description="Of a backbone: imagenet, none, a weights file, or the folder of another run."
     )
-    views: Literal["one", "mirrored"] = Field(
-        "one", description="mirrored: the kept model looks at each picture and at its mirror image, and averages."
+    views: Literal["one", "mirrored", "shifted"] = Field(
+        "one",
+        description="mirrored: the kept model looks at each picture and at its mirror image, and averages; shifted: "
+        "also moved by a pixel to either side, six looks in all.",
     )
 
 

@@ -62,7 +62,9 @@ def train(
     weights: Annotated[
         str | None, option(NETWORK, help="Of a backbone: imagenet (default), none, a file, a run's folder.")
     ] = None,
-    views: Annotated[str | None, option(NETWORK, help="mirrored: asks about the mirror image too.")] = None,
+    views: Annotated[
+        str | None, option(NETWORK, help="mirrored: asks about the mirror image too; shifted: six looks.")
+    ] = None,
     recipe: Annotated[str | None, option(LEARNING, help="Defaults for the rest: fast, textbook, transfer.")] = None,
     budget: Annotated[str | None, option(LEARNING, help="Time for all, start to judged model: 90s, 5m, 1h.")] = None,
     target: Annotated[str | None, option(LEARNING, help="Stop when validation surely exceeds this: 0.93.")] = None,

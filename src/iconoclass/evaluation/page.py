@@ -85,7 +85,7 @@ def _head(report: Report) -> str:
     cells["test pictures"] = (f"{test['examples']:,}", "")
     if run.is_complete:
         cells["from start to judged model"] = (_duration(run.summary["seconds"]), "")
-    notes = [*report.dataset.notes, *([f"{test['note'][0].upper()}{test['note'][1:]}."] if "note" in test else [])]
+    notes = [*report.dataset.notes, *(remark.removeprefix("* ") for remark in report.remarks)]
     said = "".join(f"<li>{escape(note.strip())}" for note in notes)
     return f"<header>{title}{figures(cells)}{f'<ul class=notes>{said}</ul>' if said else ''}{_looks(report)}</header>"
 

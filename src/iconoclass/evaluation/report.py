@@ -90,11 +90,16 @@ class Report:
                 }
             if judged.sampled_from:
                 metrics[name]["sampled_from"] = judged.sampled_from
-            if self.run.config.model.views == "mirrored":
-                metrics[name]["views"] = "mirrored"
+            if (views := self.run.config.model.views) != "one":
+                metrics[name]["views"] = views
             if self.dataset.validates_on_test and name != "train":
                 metrics[name]["note"] = OPTIMISTIC
         return metrics
+
+    @property
+    def remarks(self) -> list[str]:
+        """What must be said with the numbers, as sentences; a footnote begins with an asterisk."""
+        return _remarks(self.metrics)
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
@@ -169,7 +174,7 @@ class Report:
         return inline.card(
             f"{percent(score['value'])} of {test['examples']:,} test pictures named rightly",
             inline.said(f"{interval}; {self.run.name}", quiet=True),
-            *(inline.said(remark) for remark in _remarks(self.metrics)),
+            *(inline.said(remark) for remark in self.remarks),
             inline.table(("", *self.metrics), _cells(self.metrics)),
             inline.table(("class, on test", "precision", "recall", "F1", "pictures"), _class_cells(test["per_class"])),
             *(self.plot(name).html for name in drawn),
@@ -304,6 +309,12 @@ def _class_cells(rows: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+LOOKS = {
+    "mirrored": "twice, as it is and mirrored",
+    "shifted": "six times, as it is and moved by a pixel to either side, each also mirrored",
+}
+
+
 def _remarks(metrics: Mapping[str, Any]) -> list[str]:
     """What must be said with the numbers."""
     remarks = [
@@ -311,8 +322,10 @@ def _remarks(metrics: Mapping[str, Any]) -> list[str]:
         for name, part in metrics.items()
         if "sampled_from" in part
     ]
-    if any("views" in part for part in metrics.values()):
-        remarks.append("With mirrored views: each picture was looked at twice, as it is and mirrored.")
+    remarks += [
+        f"With {views} views: each picture was looked at {LOOKS[views]}."
+        for views in sorted({part["views"] for part in metrics.values() if "views" in part})
+    ]
     notes = {part["note"] for part in metrics.values() if "note" in part}
     return remarks + [f"* {note[0].upper()}{note[1:]}." for note in sorted(notes)]
 

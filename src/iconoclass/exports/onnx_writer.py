@@ -321,6 +321,13 @@ def _zero_padding(graph: Graph, step: Step, inputs: list[str]) -> str:
     return graph.add("Pad", *inputs, graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)))
 
 
+def _cropping(graph: Graph, step: Step, inputs: list[str]) -> str:
+    (top, _), (left, _) = step.layer.cropping
+    height, width = step.output.shape[1:3]
+    numbers = [[top, left], [top + height, left + width], [2, 3]]  # starts, ends, axes
+    return graph.add("Slice", *inputs, *(graph.constant(np.array(each, np.int64)) for each in numbers))
+
+
 def _merging(operation: str) -> Layer:
     def merge(graph: Graph, step: Step, inputs: list[str]) -> str:
         value = inputs[0]
@@ -375,6 +382,7 @@ LAYERS: dict[str, Layer] = {
     "Flatten": _reshape,
     "Reshape": _reshape,
     "ZeroPadding2D": _zero_padding,
+    "Cropping2D": _cropping,
     "Add": _merging("Add"),
     "Multiply": _merging("Mul"),
     "Average": _average,

@@ -59,13 +59,6 @@ def build(name: str, shape: Shape, classes: int, *, precision: str = "float32", 
         keras.config.set_dtype_policy(before)
 
 
-def with_mirrored_views(model: Any) -> Any:
-    """The network that looks at each picture and at its mirror image, and answers with the mean of both."""
-    inputs = keras.Input(model.input_shape[1:])
-    both = [model(inputs), model(keras.ops.flip(inputs, axis=2))]
-    return keras.Model(inputs, keras.layers.Average(name="mirrored_views")(both), name=f"{model.name}_mirrored")
-
-
 MODELS = {
     "resnet": Entry(
         resnet,

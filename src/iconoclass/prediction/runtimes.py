@@ -91,14 +91,15 @@ class KerasRuntime:
 def _with_features(model: Any) -> Any:
     """The same network with a second answer: what its last layer with weights takes."""
     from iconoclass.backend import keras
+    from iconoclass.models.views import looks_of
 
     last = next(layer for layer in reversed(model.layers) if layer.weights)
     if not isinstance(last, keras.Model):
         return keras.Model(model.inputs[0], [model.outputs[0], last.input])
-    # It looks at each picture twice, as it is and mirrored: the features too are the mean of both looks.
+    # It looks at each picture in several ways: the features too are the mean of all looks.
     inside, inputs = _with_features(last), keras.Input(model.input_shape[1:])
-    looks = zip(inside(inputs), inside(keras.ops.flip(inputs, axis=2)), strict=True)
-    return keras.Model(inputs, [keras.layers.Average()(list(both)) for both in looks])
+    answers = zip(*(inside(look.at(inputs)) for look in looks_of(model)), strict=True)
+    return keras.Model(inputs, [keras.layers.Average()(list(each)) for each in answers])
 
 
 def _saved_model(path: Path, threads: int) -> Runtime:

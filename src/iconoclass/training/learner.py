@@ -11,9 +11,10 @@ from iconoclass.backend import keras, make_deterministic
 from iconoclass.config import Config
 from iconoclass.data.batches import Batches, balanced_weights
 from iconoclass.data.dataset import Dataset
-from iconoclass.models.catalog import build, with_mirrored_views
+from iconoclass.models.catalog import build
 from iconoclass.models.pretrained import thaw
 from iconoclass.models.resnet import initialise
+from iconoclass.models.views import with_views
 from iconoclass.models.weights import are_wanted, find, load
 from iconoclass.run import History
 from iconoclass.training.optimizers import build_optimizer
@@ -117,8 +118,7 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
     kept = _build(config, dataset, "float32")
     if are_wanted(config):
         kept.set_weights(model.get_weights())
-    if config.model.views == "mirrored":
-        kept = with_mirrored_views(kept)
+    kept = with_views(kept, config.model.views)
     average = Average(training.average) if training.average else None
     step = make_step(model, optimizer, loss)
     return Learner(config, dataset, batches, model, kept, optimizer, step, _plan(batches, config), average)

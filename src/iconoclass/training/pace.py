@@ -14,6 +14,7 @@ from iconoclass.config import Config
 from iconoclass.data.batches import Batch, at_once
 from iconoclass.data.dataset import Dataset, Tell
 from iconoclass.errors import UsageError
+from iconoclass.models.views import VIEWS
 from iconoclass.training.learner import Learner, change, prepare
 from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.recipes import complete
@@ -73,7 +74,7 @@ def _transfer_within(
     learner = prepare(dataset, complete(asked, dataset))
     eye = Eye(learner)
     image_s = _seconds_an_image(eye.network, dataset.train.sample(eye.at_once).pixels)
-    views = 2 if asked.model.views == "mirrored" else 1
+    views = len(VIEWS[asked.model.views])
     slower = _python_s() / PYTHON_S
     finish_s = _finish_s(images_at_end, views * image_s, slower, REOPEN_S)
     head_s = slower * HEAD_S * len(dataset.train) * eye.network.output_shape[-1] * len(dataset.class_names)

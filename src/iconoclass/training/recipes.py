@@ -166,8 +166,11 @@ def _refuse_what_has_no_effect(asked: Config, whole: Config, dataset: Dataset) -
     if asked.training.budget and asked.training.epochs:
         problems.append("budget and epochs exclude each other: a budget decides the epochs")
     problems += _refusing_workers(whole, dataset)
-    if asked.model.views == "mirrored" and not dataset.has_mirror_images:
-        problems.append(f"mirrored views make no sense for {dataset.name}, whose mirror images are other pictures")
+    if asked.model.views != "one" and not dataset.has_mirror_images:
+        what = f"{asked.model.views} views make no sense for {dataset.name}, whose mirror images are other pictures"
+        problems.append(what)
+    if asked.model.views == "shifted" and training.recipe == "transfer":
+        problems.append("shifted views make no sense for photographs: there a pixel is nothing; take mirrored ones")
     if training.recipe == "transfer" and not are_wanted(whole):
         problems.append("the recipe transfer needs a backbone with weights, such as --model mobilenetv2")
     if asked.training.unfreeze is not None and training.recipe != "transfer":
