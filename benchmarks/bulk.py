@@ -99,17 +99,18 @@ def watch(process: subprocess.Popen[bytes], kills_workers: bool) -> tuple[list[i
         with contextlib.suppress(psutil.Error):  # it has just ended
             held.append(watched.memory_info().rss // 1_000_000)
             cpu_s = sum(watched.cpu_times()[:2])
-        if kills_workers and time.monotonic() - last > 10 and (workers := list(at_work())):
+        if kills_workers and time.monotonic() - last > 10 and (workers := list(at_work(watched))):
             random.choice(workers).kill()
             kills, last = kills + 1, time.monotonic()
         time.sleep(0.5)
     return held, kills, cpu_s
 
 
-def at_work() -> Iterator[psutil.Process]:
-    for process in psutil.process_iter(["cmdline"]):
-        if "ray::work" in " ".join(process.info["cmdline"] or []):
-            yield process
+def at_work(command: psutil.Process) -> Iterator[psutil.Process]:
+    for process in command.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "ray::work" in " ".join(process.cmdline()):
+                yield process
 
 
 def main() -> None:

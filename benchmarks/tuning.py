@@ -3,16 +3,24 @@
     python benchmarks/tuning.py [fashion_mnist] [--time 1200] [--seeds 0 1 2] [--output runs/tuning]
 
 Both search with the same seed, the same default and the same time, one after the other. Printed for each: the verdict,
-the gain over the default on test with its interval, and the number of trials. A search that was broken off goes on.
+the gain over the default on test with its interval, and the number of trials; and kept in results/tuning.jsonl. A search
+that was broken off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import time
 from pathlib import Path
+from typing import Any
 
 import iconoclass as ic
+from iconoclass.backend import processor_name
+
+TOLD = ("each_s", "test_accuracy", "gain", "changes", "verdict")
+RESULTS = Path(__file__).parent / "results" / "tuning.jsonl"
 
 
 def main() -> None:
@@ -38,8 +46,16 @@ def main() -> None:
                 )
             found = json.loads(written.read_text(encoding="utf-8"))
             searched = [trial for trial in found["trials"] if "repeats" not in trial]
-            row = {"sampler": sampler, "seed": seed, "trials": len(searched), "each_s": found["each_s"]}
-            print(json.dumps(row | {name: found[name] for name in ("test_accuracy", "gain", "changes", "verdict")}))
+            row = {"data": asked.data, "time_s": asked.time, "sampler": sampler, "seed": seed}
+            row |= {"trials": len(searched)} | {name: found[name] for name in TOLD}
+            keep(row)
+
+
+def keep(row: dict[str, Any]) -> None:
+    machine = {"processor": processor_name(), "cores": os.cpu_count(), "day": time.strftime("%Y-%m-%d")}
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**row, "machine": machine}) + "\n")
+    print(json.dumps(row))
 
 
 if __name__ == "__main__":
