@@ -2,9 +2,9 @@
 
     python benchmarks/tuning.py [fashion_mnist] [--time 1200] [--seeds 0 1 2] [--output runs/tuning]
 
-Both search with the same seed, the same default and the same time, one after the other. Printed for each: the verdict,
-the gain over the default on test with its interval, and the number of trials; and kept in results/tuning.jsonl. A search
-that was broken off goes on.
+Both search with the same seed, the same default and the same time, one after the other. Printed for each, and kept in
+results/tuning.jsonl: the verdict, the gain over the default on test with its interval, and the number of trials. A
+search that was broken off goes on.
 """
 
 from __future__ import annotations
