@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from iconoclass.errors import IconoclassError
 from iconoclass.exports.catalog import EXPORTERS
 from iconoclass.exports.verify import TOLERANCES
 from iconoclass.models.catalog import MODELS
-from iconoclass.models.pretrained import BACKBONES
+from iconoclass.models.pretrained import BACKBONES, LOGITS
 from speed import write_between_markers
 
 HERE = Path(__file__).parent
@@ -56,22 +57,35 @@ def _trained(model: str, asked: argparse.Namespace, room: Path) -> ic.Run:
     if model == "mobilenetv2" and asked.weights:
         return ic.train(asked.photos, weights=asked.weights, **settings)
     trained = ic.train(asked.photos, weights="none", recipe="fast", epochs=1, image_size=96, **settings)
-    _enliven(trained)
+    _enliven(trained, ic.load_dataset(asked.photos, image_size=96).train.sample(64).pixels)
     return trained
 
 
-def _enliven(trained: ic.Run) -> None:
-    """Scales and statistics as after a long training: without them every picture gets the same answer, and a file that
-    answers otherwise could not be told.
+def _enliven(trained: ic.Run, pixels: Any) -> None:
+    """Scales, statistics and logits as after a long training: untrained, a deep network gives every picture the same
+    answer, and a file that answers otherwise could not be told.
     """
     model = keras.saving.load_model(trained.model_path, compile=False)
     random = np.random.default_rng(0)
     for variable in model.weights:
-        if variable.path.endswith(("gamma", "variance")) and len(variable.shape):
+        if variable.path.endswith("gamma") and len(variable.shape):
             variable.assign(random.uniform(0.5, 1.5, variable.shape))
-        elif variable.path.endswith("mean") and len(variable.shape):
-            variable.assign(random.normal(0, 0.1, variable.shape))
+    norms = [layer for layer in _layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum, layer.trainable = 0.0, True  # the statistics of these pictures become those of the layer
+    model(pixels, training=True)
+    last = model.get_layer(LOGITS)
+    kernel, bias = last.get_weights()
+    logits = keras.Model(model.inputs, last.output).predict(pixels, verbose=0)
+    scale = 2.0 / logits.std(axis=0)
+    last.set_weights([kernel * scale, (bias - logits.mean(axis=0)) * scale])
     model.save(trained.model_path)
+    ic.evaluate(trained)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield from _layers(layer) if hasattr(layer, "layers") else [layer]
 
 
 class Silent:

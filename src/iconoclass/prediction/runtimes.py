@@ -72,18 +72,17 @@ def _keras(path: Path, threads: int) -> Runtime:
 
 
 class KerasRuntime:
-    """A Keras model that is asked a batch at a time, about probabilities or about its features too."""
+    """A Keras model that is asked a batch at a time. Its features are answered by the same graph as its probabilities:
+    a backbone's graph takes a second to build.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self._seer: Any = None
+        self._seer = _with_features(model)
 
     def __call__(self, pixels: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
-        return np.asarray(self._model.predict_on_batch(pixels), np.float32)
+        return self.look(pixels)[0]
 
     def look(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        if self._seer is None:
-            self._seer = _with_features(self._model)
         probabilities, features = self._seer.predict_on_batch(pixels)
         return np.asarray(probabilities, np.float32), np.asarray(features, np.float32).reshape(len(pixels), -1)
 
