@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import iconoclass as ic
+from iconoclass.backend import keras
 from iconoclass.errors import DataError, IntegrityError, UsageError
 from iconoclass.exports import catalog, delivery
 from iconoclass.exports.catalog import EXPORTERS, Exporter
@@ -308,7 +310,6 @@ def coarse(weight: Any, random: np.random.Generator) -> Any:
 
 
 def with_weights(network: Any, change: Any, layer: str = "") -> Any:
-    from iconoclass.backend import keras
 
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
@@ -320,8 +321,6 @@ def with_weights(network: Any, change: Any, layer: str = "") -> Any:
 
 def before(network: Any, change: Any) -> Any:
     """The network behind another first step."""
-    from iconoclass.backend import keras
-
     inputs = keras.Input(network.input_shape[1:])
     return keras.Model(inputs, network(change(keras, inputs)), name=network.name)
 
@@ -412,7 +411,6 @@ def test_the_layer_from_which_on_a_file_differs_is_named(
 
 
 def ic_network(run: Run) -> Any:
-    from iconoclass.backend import keras
 
     return keras.saving.load_model(run.model_path, compile=False)
 
@@ -465,6 +463,28 @@ def test_every_network_becomes_an_onnx_file_that_answers_alike(model: str, tmp_p
     np.testing.assert_allclose(answered, network.predict_on_batch(pixels), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_zeros_around_negative_numbers_stay_zeros_where_the_largest_is_taken(name: str, tmp_path: Path) -> None:
+    """As in ResNet50V2, whose pooling ONNX Runtime would make one with the padding before it."""
+    answers_alike(name, lambda x: keras.layers.MaxPooling2D(3, 2)(keras.layers.ZeroPadding2D(1)(x)), tmp_path)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_sums_and_products_of_two_branches_leave_too(name: str, tmp_path: Path) -> None:
+    """As in ConvNeXt, whose blocks add what they have made by an operation that is no layer."""
+    answers_alike(name, lambda x: x * keras.layers.Conv2D(3, 1, activation="sigmoid")(x) + x, tmp_path)
+
+
+def answers_alike(name: str, middle: Callable[[Any], Any], folder: Path) -> None:
+    inputs = keras.Input((12, 10, 3))
+    x = middle(keras.layers.Rescaling(1 / 64, offset=-6.0)(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(x)))
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
+    path = folder / EXPORTERS[name].file
+    EXPORTERS[name].write(network, path, "float32", pixels)
+    np.testing.assert_allclose(open_model(path)(pixels), network.predict_on_batch(pixels), atol=2e-6)
+
+
 @pytest.mark.parametrize("views", ["mirrored", "shifted"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_several_views_leave_too(name: str, views: str, tmp_path: Path) -> None:
@@ -489,7 +509,6 @@ def test_a_temperature_changes_probabilities_and_no_answer(model: str) -> None:
 
 
 def test_a_layer_that_onnx_does_not_have_is_named(tmp_path: Path) -> None:
-    from iconoclass.backend import keras
 
     inputs = keras.Input((8, 8, 1))
     network = keras.Model(inputs, keras.layers.UpSampling2D(name="wider")(inputs))

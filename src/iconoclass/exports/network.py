@@ -119,12 +119,17 @@ def _scaled_by_channel(scale: Any, tensor: Any) -> Any:
     return keras.layers.Rescaling(numbers, name=scale.name)(tensor)
 
 
-def _plus(operation: Any, tensor: Any, number: float) -> Any:
-    return keras.layers.Rescaling(1.0, offset=number, name=operation.name)(tensor)
+def _plus(operation: Any, tensor: Any, other: Any) -> Any:
+    """other: a tensor, or a number."""
+    if keras.utils.is_keras_tensor(other):
+        return keras.layers.Add(name=operation.name)([tensor, other])
+    return keras.layers.Rescaling(1.0, offset=other, name=operation.name)(tensor)
 
 
-def _times(operation: Any, tensor: Any, number: float) -> Any:
-    return keras.layers.Rescaling(number, name=operation.name)(tensor)
+def _times(operation: Any, tensor: Any, other: Any) -> Any:
+    if keras.utils.is_keras_tensor(other):
+        return keras.layers.Multiply(name=operation.name)([tensor, other])
+    return keras.layers.Rescaling(other, name=operation.name)(tensor)
 
 
 _LAYERS: dict[str, Callable[..., Any]] = {"LayerScale": _scaled_by_channel}

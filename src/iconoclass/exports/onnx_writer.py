@@ -295,7 +295,11 @@ def _pooling(operation: str) -> Layer:
         layer = step.layer
         pads = _pads(step, layer.pool_size, layer.strides, (1, 1), layer.padding)
         shape = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
-        return graph.add(operation, *inputs, **shape)
+        [value] = inputs
+        if operation == "MaxPool" and any(node.op_type == "Pad" and value in node.output for node in graph.nodes):
+            # ONNX Runtime (1.31) makes one of the two, and its pads are no longer 0 but less than any number.
+            value = graph.add("Max", value, graph.constant(np.finfo(np.float32).min))
+        return graph.add(operation, value, **shape)
 
     return pool
 

@@ -68,37 +68,43 @@ def _keras(path: Path, threads: int) -> Runtime:
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise IntegrityError(f"{path} holds NaN or infinity", hint="Its weights are damaged: train or export again.")
-    return KerasRuntime(model)
+    try:
+        return KerasRuntime(_with_features(model))
+    except (AttributeError, ValueError):  # built otherwise than our networks, as an imported one may be
+        return lambda pixels: np.asarray(model.predict_on_batch(pixels), np.float32)
 
 
 class KerasRuntime:
-    """A Keras model that is asked a batch at a time. Its features are answered by the same graph as its probabilities:
-    a backbone's graph takes a second to build.
+    """A Keras model with two answers, probabilities and features, from one graph: a backbone's takes a second to
+    build.
     """
 
     def __init__(self, model: Any) -> None:
-        self._seer = _with_features(model)
+        self._model = model
 
     def __call__(self, pixels: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
         return self.look(pixels)[0]
 
     def look(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        probabilities, features = self._seer.predict_on_batch(pixels)
+        probabilities, features = self._model.predict_on_batch(pixels)
         return np.asarray(probabilities, np.float32), np.asarray(features, np.float32).reshape(len(pixels), -1)
 
 
 def _with_features(model: Any) -> Any:
-    """The same network with a second answer: what its last layer with weights takes."""
+    """The same network with a second answer: what its last layer with weights takes. Raises: ValueError or
+    AttributeError, if there is no one such thing.
+    """
     from iconoclass.backend import keras
     from iconoclass.models.views import looks_of
 
-    last = next(layer for layer in reversed(model.layers) if layer.weights)
-    if not isinstance(last, keras.Model):
-        return keras.Model(model.inputs[0], [model.outputs[0], last.input])
-    # It looks at each picture in several ways: the features too are the mean of all looks.
-    inside, inputs = _with_features(last), keras.Input(model.input_shape[1:])
-    answers = zip(*(inside(look.at(inputs)) for look in looks_of(model)), strict=True)
-    return keras.Model(inputs, [keras.layers.Average()(list(each)) for each in answers])
+    looks, last = looks_of(model), next((layer for layer in reversed(model.layers) if layer.weights), None)
+    if len(looks) > 1:  # then the features too are the mean of all looks
+        inside, inputs = _with_features(last), keras.Input(model.input_shape[1:])
+        answers = zip(*(inside(look.at(inputs)) for look in looks), strict=True)
+        return keras.Model(inputs, [keras.layers.Average()(list(each)) for each in answers])
+    if last is None or hasattr(last, "layers"):
+        raise ValueError("what its last layer takes is inside of a network of its own")
+    return keras.Model(model.inputs[0], [model.outputs[0], last.input])
 
 
 def _saved_model(path: Path, threads: int) -> Runtime:
