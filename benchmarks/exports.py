@@ -152,10 +152,10 @@ def report(asked: argparse.Namespace) -> None:
     small = [row for row in files if row["numbers"] != "float32"]
     machine = rows[-1]["machine"]
     measured = (
-        f"Measured on {machine['processor']}, {machine['cores']} cores, {machine['day']}. Small networks are asked about "
-        "digits of 8 pixels, mobilenetv2 about photographs of 224 with weights of ImageNet. The other backbones have "
-        "weights made up so that each picture gets another answer, at 96 pixels: what int8 costs a trained one, these do "
-        "not tell."
+        f"Measured on {machine['processor']}, {machine['cores']} cores, {machine['day']}. Small networks are asked "
+        "about digits of 8 pixels, mobilenetv2 about photographs of 224 with weights of ImageNet. The other backbones "
+        "have weights made up so that each picture gets another answer, at 96 pixels: what int8 costs a trained one, "
+        "these do not tell."
     )
     parts = ["### float32", _table(whole), "### Smaller numbers", _small_table(small), *_starts(rows), measured]
     text = "\n\n".join(parts)
