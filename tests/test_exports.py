@@ -310,7 +310,6 @@ def coarse(weight: Any, random: np.random.Generator) -> Any:
 
 
 def with_weights(network: Any, change: Any, layer: str = "") -> Any:
-
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
     for each in copy.layers:
@@ -411,7 +410,6 @@ def test_the_layer_from_which_on_a_file_differs_is_named(
 
 
 def ic_network(run: Run) -> Any:
-
     return keras.saving.load_model(run.model_path, compile=False)
 
 
@@ -509,7 +507,6 @@ def test_a_temperature_changes_probabilities_and_no_answer(model: str) -> None:
 
 
 def test_a_layer_that_onnx_does_not_have_is_named(tmp_path: Path) -> None:
-
     inputs = keras.Input((8, 8, 1))
     network = keras.Model(inputs, keras.layers.UpSampling2D(name="wider")(inputs))
     with pytest.raises(UsageError, match=r"wider \(UpSampling2D\) cannot be written as ONNX"):

@@ -71,13 +71,12 @@ def confident_mislabels(labels: Labels, probabilities: Floats) -> tuple[Position
     joint = np.zeros((classes, classes))
     np.add.at(joint, (labels[sure], believed[sure]), 1)
     expected = np.rint(joint * (counts / np.maximum(joint.sum(axis=1), 1))[:, None]).astype(int)
+    np.fill_diagonal(expected, 0)
 
     margins = probabilities - own[:, None]
     others = np.zeros(len(labels), np.int64)
     widest = np.zeros(len(labels))
     for given, other in np.argwhere(expected):
-        if given == other:
-            continue
         examples = np.flatnonzero(labels == given)
         taken = examples[np.argsort(-margins[examples, other], kind="stable")[: expected[given, other]]]
         better = taken[margins[taken, other] > widest[taken]]

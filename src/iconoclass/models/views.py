@@ -34,8 +34,8 @@ def _moved(picture: Any, axis: int, by: int) -> Any:
         cut[axis - 1] = (first, length - end)
         return keras.layers.Cropping2D(cut)(picture)
 
-    forward, backward = (part(1, 2), part(0, length - 1)), (part(1, length), part(length - 2, length - 1))
-    return keras.layers.Concatenate(axis)(forward if by > 0 else backward)
+    parts = [(1, 2), (0, length - 1)] if by > 0 else [(1, length), (length - 2, length - 1)]
+    return keras.layers.Concatenate(axis)([part(first, end) for first, end in parts])
 
 
 VIEWS: Mapping[str, Sequence[Look]] = {
