@@ -23,12 +23,13 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.types import Receive
 
 import iconoclass as ic
 import inference_protocol_schema as schema
@@ -44,7 +45,8 @@ from iconoclass.run import Run
 from iconoclass.serving.access import Access, read_keys
 from iconoclass.serving.api import State
 from iconoclass.serving.batching import Batcher, BusyError, DeadlineError
-from iconoclass.serving.bodies import Memory, read_body
+from iconoclass.serving.bodies import Memory
+from iconoclass.serving.calls import Call
 from iconoclass.serving.engine import Answered, Engine, Lane, Watch
 from iconoclass.serving.limits import Limits
 from iconoclass.serving.metrics import Metrics
@@ -380,22 +382,36 @@ def test_deadlines_do_not_care_what_the_clock_on_the_wall_says(file: Path, monke
     asyncio.run(scene())
 
 
-class Trickle:
-    """A request whose body comes a byte at a time."""
-
-    headers: ClassVar[dict[str, str]] = {"content-type": "image/png"}
-
-    async def stream(self):
-        while True:
-            yield b"x"
-            await asyncio.sleep(0.02)
+def call_of(receive: Receive, **headers: str) -> Call:
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Call({"path": "/predict", "method": "POST", "query_string": b"top=3&top=5", "headers": sent}, receive)
 
 
 def test_a_body_that_trickles_is_given_up_at_its_deadline() -> None:
     """H7"""
+
+    async def trickle() -> dict[str, Any]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
     with pytest.raises(RequestError) as caught:
-        asyncio.run(read_body(Trickle(), Limits(body_s=0.1)))
+        asyncio.run(call_of(trickle).body(Limits(body_s=0.1)))
     assert content_of(caught.value)["status"] == 408
+
+
+def test_of_what_is_sent_twice_the_first_counts() -> None:
+    async def nothing() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    scope = {
+        "path": "/",
+        "method": "GET",
+        "query_string": b"top=3&top=5&strict",
+        "headers": [(b"host", b"a"), (b"host", b"b")],
+    }
+    call = Call(scope, nothing)
+    assert call.headers["host"] == "a"
+    assert call.query == {"top": "3", "strict": ""}
 
 
 def test_bodies_together_may_not_take_more_memory_than_there_is_for_them() -> None:
@@ -1226,14 +1242,15 @@ def test_two_hundred_slow_senders_are_shown_out_and_hinder_nobody(file: Path, pi
         heads = [
             b"POST /predict HTTP/1.1\r\nHost: lo",
             b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx",
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n",
         ]
-        slow = [socket.create_connection(("127.0.0.1", served.port), timeout=10) for _ in range(200)]
+        slow = [socket.create_connection(("127.0.0.1", served.port), timeout=10) for _ in range(201)]
         for at, connection in enumerate(slow):
-            connection.sendall(heads[at % 2])
+            connection.sendall(heads[at % 3])
         assert {served.ask("POST", "/predict", pictures[0])[0] for _ in range(20)} == {200}
         ends = [connection.makefile("rb").read() for connection in slow]
-        assert ends[::2] == [b""] * 100, "whose headers do not come is hung up on"
-        assert all(end.startswith(b"HTTP/1.1 408") for end in ends[1::2])
+        assert ends[::3] == [b""] * 67, "whose headers do not come is hung up on"
+        assert all(end.startswith(b"HTTP/1.1 408") for end in ends[1::3] + ends[2::3])
         for connection in slow:
             connection.close()
         assert served.ask("POST", "/predict", pictures[0])[0] == 200

@@ -18,13 +18,16 @@ from iconoclass.errors import IconoclassError, ImageError
 from iconoclass.serving import inference_protocol as protocol
 from iconoclass.serving import page
 from iconoclass.serving.access import Access
-from iconoclass.serving.bodies import Memory, Upload, read_body, uploads
+from iconoclass.serving.bodies import Memory, Upload, uploads
+from iconoclass.serving.calls import Call
 from iconoclass.serving.engine import Answered, Engine, Explained
 from iconoclass.serving.guard import Guard, of_framework, refusal
 from iconoclass.serving.metrics import Metrics
 from iconoclass.serving.model import Answer, Model
 from iconoclass.serving.openapi import DESCRIBED, MEANS, TOP
 from iconoclass.serving.problems import GoingDownError, RequestError, content_of
+
+JSON = "application/json"
 
 
 @dataclass
@@ -74,15 +77,17 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 class _Express:
-    """`/predict` straight to its function: a router takes longer than the answer about a small picture."""
+    """`/predict` straight to its function: a framework takes longer than the answer about a small picture."""
 
     def __init__(self, app: ASGIApp, routes: _Routes) -> None:
         self._app, self._routes = app, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
-            answer = await self._routes.predict(Request(scope, receive))
-            await answer(scope, receive, send)
+        if scope["type"] == "http" and (call := scope["state"]["call"]).path == "/predict" and call.is_post:
+            body = (await self._routes.answered(call)).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
         else:
             await self._app(scope, receive, send)
 
@@ -96,31 +101,35 @@ class _Routes:
 
     async def predict(self, request: Request) -> Response:
         """What pictures show: multipart/form-data with pictures in the field `file`, or one picture as the body."""
+        return Response(await self.answered(request.state.call), media_type=JSON)
+
+    async def answered(self, call: Call) -> str:
+        """The answer to a call of `/predict`, as JSON."""
         engine = self._state.engine
         with self._memory.share() as take:
-            body = await read_body(request, engine.limits, take)
+            body = await call.body(engine.limits, take)
             self._state.refuse_leaving()
-            top = _top_of(request)
-            sent = uploads(body, request.headers.get("content-type", ""), engine.limits)
+            top = _top_of(call)
+            sent = uploads(body, call.headers.get("content-type", ""), engine.limits)
             answered = await engine.answer([upload.content for upload in sent])
-        is_strict = len(sent) == 1 or request.query_params.get("strict") == "true"
+        is_strict = len(sent) == 1 or call.query.get("strict") == "true"
         if is_strict and (refused := [answer for answer in answered.answers if isinstance(answer, ImageError)]):
             raise refused[0]
-        return _json(_content(answered, sent, top) | {"request_id": request.state.request_id})
+        return _as_json(_content(answered, sent, top) | {"request_id": call.id})
 
     async def explain(self, request: Request) -> Response:
         """What one picture shows, and a map of what the answer rests on: parts of the picture are hidden, and the model
         is asked again. It takes hundreds of answers, so one picture at a time is explained, at low priority.
         """
-        engine = self._state.engine
+        engine, call = self._state.engine, request.state.call
         with self._memory.share() as take:
-            body = await read_body(request, engine.limits, take)
+            body = await call.body(engine.limits, take)
             self._state.refuse_leaving()
-            sent = uploads(body, request.headers.get("content-type", ""), engine.limits)
+            sent = uploads(body, call.headers.get("content-type", ""), engine.limits)
             if len(sent) != 1:
                 raise RequestError("one picture is explained at a time", hint="Send one.")
             explained = await engine.explain(sent[0].content)
-        return _json(_reasons(explained, sent[0].name) | {"request_id": request.state.request_id})
+        return _json(_reasons(explained, sent[0].name) | {"request_id": call.id})
 
     async def model(self, request: Request) -> Response:
         """The model that answers: name, version, classes, the size of its pictures, and some to try."""
@@ -197,7 +206,7 @@ class _Routes:
         engine = self._state.engine
         self._refuse_other(request)
         with self._memory.share() as take:
-            body = await read_body(request, engine.limits, take)
+            body = await request.state.call.body(engine.limits, take)
             self._state.refuse_leaving()
             pixels, given = protocol.pixels_of(body, self._state.model, engine.limits)
             return _json(protocol.inferred(await engine.ask(pixels), given))
@@ -207,8 +216,10 @@ class _Routes:
         protocol.refuse_other(self._state.model, given["name"], given.get("version"))
 
 
-def _top_of(request: Request) -> int:
-    given = request.query_params.get("top", str(TOP))
+def _top_of(call: Call) -> int:
+    given = call.query.get("top")
+    if given is None:
+        return TOP
     if not (given.isascii() and given.isdigit() and 1 <= len(given) <= 6 and int(given) > 0):
         raise RequestError("top must be a number above 0")
     return int(given)
@@ -228,7 +239,7 @@ def _said(answer: Answer | ImageError, model: Model, top: int) -> dict[str, Any]
     if isinstance(answer, ImageError):
         return {"status": content_of(answer)["status"], "error": content_of(answer)}
     shares, names = answer.probabilities.tolist(), model.class_names
-    order = sorted(range(len(names)), key=lambda at: -shares[at])[:top]
+    order = sorted(range(len(names)), key=shares.__getitem__, reverse=True)[:top]
     return {
         "status": 200,
         "class_name": names[order[0]],
@@ -257,7 +268,10 @@ def _reasons(explained: Explained, name: str) -> dict[str, Any]:
 
 
 def _json(content: Any) -> Response:
-    return Response(json.dumps(content, ensure_ascii=False, allow_nan=False), media_type="application/json")
+    return Response(_as_json(content), media_type=JSON)
+
+
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 _MODEL = "/v2/models/{name}"

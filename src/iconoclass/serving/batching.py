@@ -8,6 +8,8 @@ it is much, batches are small and several under way at once; where it is little,
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Generic, TypeVar
 from iconoclass.errors import IconoclassError
 
 BATCH_S = 0.02  # a batch holds no more questions than take about so long together
-WORTH_S = 0.002  # of work must wait for another batch to start beside those that are under way
+WORTH_S = 0.001  # of work must wait for another batch to start beside those that are under way
 PATIENCE_S = 0.02  # after which one starts all the same: those may hang
 FIRST_GUESS_S, LEARNING = 0.005, 0.2  # what a question costs before any was asked; how fast a new measurement counts
 
@@ -43,7 +45,7 @@ class DeadlineError(IconoclassError):
         super().__init__("there was no answer in time", hint="Ask again, or about fewer pictures at once.")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class _Job(Generic[Question, Answer]):
     question: Question
     deadline: float
@@ -70,6 +72,7 @@ class Batcher(Generic[Question, Answer]):
         self._queue: deque[_Job[Question, Answer]] = deque()
         self._batches, self._under_way = 0, set[asyncio.Task[None]]()  # the tasks are kept lest they be collected
         self._each_s, self._started = FIRST_GUESS_S, 0.0
+        self._asked, self._alarm = set[_Job[Question, Answer]](), _Alarm(self._end_overdue)
 
     @property
     def waiting(self) -> int:
@@ -85,31 +88,35 @@ class Batcher(Generic[Question, Answer]):
         loop = asyncio.get_running_loop()
         job: _Job[Question, Answer] = _Job(question, deadline, loop.create_future())
         self._queue.append(job)
+        self._asked.add(job)
+        self._alarm.set(deadline)
         if self._is_worth_a_batch(loop.time()):
             task = loop.create_task(self._work())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
             self._batches += 1
         try:
-            async with asyncio.timeout_at(deadline):
-                return await job.answer
-        except TimeoutError:
-            raise DeadlineError from None
-        finally:
+            return await job.answer
+        except BaseException:
             # A client who has left, or whose time is up, gives the place back at once.
-            if not job.answer.done() or job.answer.cancelled():
-                self._give_up(job)
+            with contextlib.suppress(ValueError):
+                self._queue.remove(job)
+            raise
+        finally:
+            self._asked.discard(job)
+
+    def _end_overdue(self, now: float) -> float | None:
+        """Whoever has waited until now is told so. When the next one is due, if there is one."""
+        for job in self._asked:
+            if job.deadline <= now and not job.answer.done():
+                job.answer.set_exception(DeadlineError())
+        return min((job.deadline for job in self._asked if job.deadline > now), default=None)
 
     def _is_worth_a_batch(self, now: float) -> bool:
         if not self._batches:
             return True
         is_due = len(self._queue) * self._each_s > WORTH_S or now - self._started > PATIENCE_S
         return self._batches < self._at_once and is_due
-
-    def _give_up(self, job: _Job[Question, Answer]) -> None:
-        job.answer.cancel()
-        if job in self._queue:
-            self._queue.remove(job)
 
     async def _work(self) -> None:
         try:
@@ -151,3 +158,30 @@ class Batcher(Generic[Question, Answer]):
 def _refuse(job: _Job[Question, Answer], error: Exception) -> None:
     if not job.answer.done():
         job.answer.set_exception(error)
+
+
+class _Alarm:
+    """One timer for all that wait: one each would take as long as the rest of the waiting.
+
+    ring: is told the time, and says when next; None: nobody is waiting.
+    """
+
+    def __init__(self, ring: Callable[[float], float | None]) -> None:
+        self._ring = ring
+        self._at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, at: float) -> None:
+        """Ring then, or before."""
+        if at >= self._at:
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._at = at
+        self._timer = asyncio.get_running_loop().call_at(at, self._rung)
+
+    def _rung(self) -> None:
+        self._at, self._timer = math.inf, None
+        following = self._ring(asyncio.get_running_loop().time())
+        if following is not None:
+            self.set(following)

@@ -1,12 +1,10 @@
-"""A request's body -> the pictures in it, held in memory under every limit; nothing is written to disk."""
+"""A body -> the pictures in it, held in memory under every limit; nothing is written to disk."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -27,15 +25,6 @@ NOT_PICTURES = frozenset({"application/json", "application/x-www-form-urlencoded
 _HOW = f"Send multipart/form-data with pictures in the field '{FIELD}', or one picture as the body."
 
 
-class Incoming(Protocol):
-    """What is asked of a request."""
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    def stream(self) -> AsyncIterator[bytes]: ...
-
-
 @dataclass
 class Upload:
     """A picture that was sent. name: as the client calls it, harmless to print; empty for a raw body."""
@@ -50,54 +39,26 @@ class Memory:
     def __init__(self, most: int) -> None:
         self.left = most
 
-    @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
+    def share(self) -> _Share:
         """What takes so many bytes more, until the end of the block. It raises BusyError where there are none left."""
-        mine = 0
-
-        def take(size: int) -> None:
-            nonlocal mine
-            if size > self.left:
-                raise BusyError("as much as may be in memory is waiting")
-            self.left -= size
-            mine += size
-
-        try:
-            yield take
-        finally:
-            self.left += mine
+        return _Share(self)
 
 
-async def read_body(request: Incoming, limits: Limits, take: Callable[[int], None] = lambda size: None) -> bytes:
-    """All of it, if it is not too much and comes in time. take: is told how much memory each part needs.
+class _Share:
+    def __init__(self, memory: Memory) -> None:
+        self._memory, self._mine = memory, 0
 
-    Raises: RequestError: TOO_LARGE, before the first byte where the client says so; SLOW; MEDIA_TYPE, if compressed;
-    what `take` raises.
-    """
-    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise RequestError("the body is compressed", hint="Send it as it is.", code="MEDIA_TYPE")
-    declared = request.headers.get("content-length", "0")
-    if not (declared.isascii() and declared.isdigit()):
-        raise RequestError("Content-Length is no number")
-    if len(declared) > 18 or int(declared) > limits.bytes:
-        raise _too_large(limits)
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(limits.body_s):
-            async for part in request.stream():
-                size += len(part)
-                take(len(part))
-                if size > limits.bytes:
-                    raise _too_large(limits)
-                parts.append(part)
-    except TimeoutError:
-        raise RequestError(f"the body did not arrive within {limits.body_s:g} s", code="SLOW") from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    def __enter__(self) -> Callable[[int], None]:
+        return self._take
 
+    def __exit__(self, *_: object) -> None:
+        self._memory.left += self._mine
 
-def _too_large(limits: Limits) -> RequestError:
-    what = f"a body may have {limits.bytes:,} bytes"
-    return RequestError(what, hint="Send fewer pictures at once, or smaller ones.", code="TOO_LARGE")
+    def _take(self, size: int) -> None:
+        if size > self._memory.left:
+            raise BusyError("as much as may be in memory is waiting")
+        self._memory.left -= size
+        self._mine += size
 
 
 def uploads(body: bytes, content_type: str, limits: Limits) -> list[Upload]:

@@ -40,6 +40,7 @@ def main(file: Path | None, *, is_apart: bool = False) -> None:
         _send(sink, {"error": messages.as_words(error)})
         return
     _send(sink, jobs.pop("hello")({}, b"")[0])
+    messages.keep_what_is_there()
     while message := messages.read(source):
         head, body = message
         _send(sink, *jobs[head["do"]](head, body))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from iconoclass.serving.worker import CHILD, Workers
 QUICK_BYTES, QUICK_PIXELS = 256 << 10, 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Answered:
     """What came of a request. model: the one that answered all of it; answers: in order, an error in place of each
     picture that was refused.
@@ -55,7 +54,7 @@ class Watch:
     lost: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Question:
     """A picture's file, or the pixels of one."""
 
@@ -160,7 +159,7 @@ class Engine:
     @property
     def accepted(self) -> int:
         """Pictures that are being opened, waiting or asked about."""
-        return sum(lane.accepted for lane in (self.lane, *self._old))
+        return self.lane.accepted + sum([lane.accepted for lane in self._old])
 
     @property
     def workers(self) -> int:
@@ -196,15 +195,19 @@ class Engine:
 
         Raises: ImageError, if the picture is refused; else as `answer`.
         """
-        with self._entered(1) as (lane, deadline):
+        lane, deadline = self._enter(1)
+        try:
             found = await lane.explaining.answer(picture, deadline)
-            if isinstance(found, IconoclassError):
-                raise found
-            return Explained(lane.model, found)
+        finally:
+            self._leave(lane, 1)
+        if isinstance(found, IconoclassError):
+            raise found
+        return Explained(lane.model, found)
 
     async def _all(self, questions: list[_Question]) -> Answered:
         """All of a request or nothing: its pictures share one deadline and come in together."""
-        with self._entered(len(questions)) as (lane, deadline):
+        lane, deadline = self._enter(len(questions))
+        try:
             if len(questions) == 1:  # without the tasks of a group: the usual request is of one picture
                 return Answered(lane.model, [await self._one(lane, questions[0], deadline)])
             try:
@@ -213,21 +216,23 @@ class Engine:
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
             return Answered(lane.model, [task.result() for task in tasks])
+        finally:
+            self._leave(lane, len(questions))
 
-    @contextmanager
-    def _entered(self, count: int) -> Iterator[tuple[Lane, float]]:
-        """The lane of so many pictures, which stays open for them, and when their answers are due.
+    def _enter(self, count: int) -> tuple[Lane, float]:
+        """The lane of so many pictures, which stays open until they leave it, and when their answers are due.
 
         Raises: BusyError.
         """
-        lane = self.lane
-        if self.accepted + count > self.limits.waiting:
-            raise BusyError(f"{self.accepted} pictures are waiting already")
+        lane, accepted = self.lane, self.accepted
+        if accepted + count > self.limits.waiting:
+            raise BusyError(f"{accepted} pictures are waiting already")
         lane.accepted += count
-        try:
-            yield lane, asyncio.get_running_loop().time() + self.limits.request_s
-        finally:
-            lane.accepted -= count
+        return lane, asyncio.get_running_loop().time() + self.limits.request_s
+
+    def _leave(self, lane: Lane, count: int) -> None:
+        lane.accepted -= count
+        if self._old:
             self._close_if_left(lane)
 
     async def _one(self, lane: Lane, question: _Question, deadline: float) -> Answer | ImageError:

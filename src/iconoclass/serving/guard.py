@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import secrets
 import time
-from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -17,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iconoclass.errors import IconoclassError
 from iconoclass.serving.access import Access
+from iconoclass.serving.calls import Call
 from iconoclass.serving.metrics import Metrics
 from iconoclass.serving.problems import GoingDownError, RequestError, content_of, headers_of, problem, status_of
 
 log = logging.getLogger("iconoclass.serving")
 
 LEFT = 499  # what is counted where nobody was there to be answered
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The page holds nothing that is the user's; the others are asked by machines that have no key.
 OPEN = frozenset({"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/favicon.ico"})
 OPEN_PREFIX = "/static/"
@@ -53,6 +49,7 @@ HEADERS = [
     (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
     (b"cache-control", b"no-store"),
 ]
+_NAMES = frozenset(name for name, _ in HEADERS)
 
 
 class Guard:
@@ -70,16 +67,14 @@ class Guard:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its answer. Routes find the call in the scope's state."""
 
     def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         self.guard, self.scope, self.receive, self._send = guard, scope, receive, send
-        self.headers = Headers(scope=scope)
-        given = self.headers.get("x-request-id", "")
-        self.id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        self.call = Call(scope, receive)
         self.began = time.perf_counter()
         self.status = 0
-        scope.setdefault("state", {})["request_id"] = self.id
+        scope.setdefault("state", {})["call"] = self.call
 
     async def run(self) -> None:
         try:
@@ -94,15 +89,15 @@ class _Exchange:
             await self._refuse(GoingDownError())
         except Exception:
             # The answer says nothing of it; the log says all.
-            log.exception("request %s failed", self.id)
+            log.exception("request %s failed", self.call.id)
             await self._refuse(RequestError("this is a fault of the server", code="BUG"))
-        self._count()
+        self.guard.metrics.count(_route_of(self.call.path), self.status, time.perf_counter() - self.began)
 
     def _admit(self) -> None:
-        self.guard.access.refuse_foreign(self.headers)
-        path = self.scope["path"]
+        self.guard.access.refuse_foreign(self.call.headers)
+        path = self.call.path
         if path not in OPEN and not path.startswith(OPEN_PREFIX):
-            self.guard.access.admit(self.headers)
+            self.guard.access.admit(self.call.headers)
 
     async def _refuse(self, error: IconoclassError) -> None:
         if not self.status:  # else it is too late: the answer has begun
@@ -115,28 +110,19 @@ class _Exchange:
                 self.guard.metrics.shed.inc()
             answered = message["headers"]
             said = {name for name, _ in answered}
-            message["headers"] = [
-                *answered,
-                *(header for header in HEADERS if header[0] not in said),
-                (b"x-request-id", self.id.encode()),
-            ]
+            ours = HEADERS if _NAMES.isdisjoint(said) else [header for header in HEADERS if header[0] not in said]
+            message["headers"] = [*answered, *ours, (b"x-request-id", self.call.id.encode())]
         await self._send(message)
 
-    def _count(self) -> None:
-        route = _route_of(self.scope)
-        self.guard.metrics.requests.labels(route, str(self.status)).inc()
-        self.guard.metrics.seconds.labels(route).observe(time.perf_counter() - self.began)
 
-
-def _route_of(scope: Scope) -> str:
+def _route_of(path: str) -> str:
     """The beginning of a known path: made-up paths must not make new rows."""
-    path: Any = scope["path"]
     return next((known for known in KNOWN if path.startswith(known)), "/" if path == "/" else "other")
 
 
 def refusal(error: IconoclassError, scope: Scope) -> Response:
     """An error in the form of the route: that of the inference protocol below /v2, elsewhere a problem."""
-    answer = v2_fault(error) if scope["path"].startswith("/v2") else problem(error, scope["state"]["request_id"])
+    answer = v2_fault(error) if scope["path"].startswith("/v2") else problem(error, scope["state"]["call"].id)
     # The rest of the body is not wanted; or who comes back should find that the door is closed.
     if status_of(error) in {408, 413} or isinstance(error, GoingDownError):
         answer.headers["connection"] = "close"

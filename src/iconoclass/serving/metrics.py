@@ -29,11 +29,21 @@ class Metrics:
         self.workers = Gauge(at["workers"], NAMES["workers"], registry=own)
         self.ready = Gauge(at["ready"], NAMES["ready"], registry=own)
         self.model = Gauge(at["model_info"], NAMES["model_info"], ["name", "version"], registry=own)
+        self._of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # finding them anew takes as long as counting
 
     def watch(self, accepted: Callable[[], int], workers: Callable[[], int], is_ready: Callable[[], bool]) -> None:
         self.accepted.set_function(accepted)
         self.workers.set_function(workers)
         self.ready.set_function(is_ready)
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """One request, and how long it took."""
+        key = route, status
+        if key not in self._of:
+            self._of[key] = self.requests.labels(route, str(status)), self.seconds.labels(route)
+        requests, taken = self._of[key]
+        requests.inc()
+        taken.observe(seconds)
 
     def tell_model(self, name: str, version: str) -> None:
         self.model.clear()

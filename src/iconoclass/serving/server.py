@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from iconoclass.errors import EnvironmentFault, IconoclassError, Interrupted, Terminated
+from iconoclass.serving import messages
 from iconoclass.serving.access import Access
 from iconoclass.serving.api import State, build
 from iconoclass.serving.engine import Engine, Lane, Watch
@@ -129,6 +130,7 @@ def _end_at_sigterm(task: asyncio.Task[Any] | None) -> None:
 async def _when_started(server: _Server, ready: Callable[[], None]) -> None:
     while not server.started:
         await asyncio.sleep(0.005)
+    messages.keep_what_is_there()
     ready()
 
 
@@ -187,42 +189,63 @@ _DROP_SYN = [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0,
 
 
 class _Impatient(HttpToolsProtocol):
-    """A connection whose headers do not come is closed: uvicorn would wait for them for ever."""
+    """A connection whose headers do not come is closed: uvicorn would wait for them for ever. Where a body does not
+    come, whoever waits for its first part is told that it is empty so far.
 
-    headers_s = 10.0
+    Most requests come whole, in one go: these need no timer.
+    """
+
+    headers_s = body_s = 10.0
+    _awaited_s = 0.0
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._expect()
+        self._await(self.headers_s)
+        self._set_timer()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._set_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._expect()
+        self._await(self.headers_s)
 
     def on_headers_complete(self) -> None:
-        self._forget()
+        self._await(self.body_s)
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._await(0.0)
+        super().on_message_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
+        self._await(0.0)
         super().connection_lost(exc)
 
-    def _expect(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(self.headers_s, self.transport.close)
-
-    def _forget(self) -> None:
-        if self._waiting is not None:
+    def _await(self, seconds: float) -> None:
+        self._awaited_s = seconds
+        if self._waiting:
             self._waiting.cancel()
             self._waiting = None
+
+    def _set_timer(self) -> None:
+        if self._awaited_s and not self._waiting:
+            self._waiting = self.loop.call_later(self._awaited_s, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.message_event.set()
+        else:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
     """First "not ready", then the closed door; a second signal does not wait."""
 
     def __init__(self, state: State, app: Any, limits: Limits, door: socket.socket) -> None:
-        protocol = type("_Connection", (_Impatient,), {"headers_s": limits.headers_s})
+        protocol = type("_Connection", (_Impatient,), {"headers_s": limits.headers_s, "body_s": limits.body_s})
         super().__init__(
             uvicorn.Config(
                 app,
