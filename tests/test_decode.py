@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import resource
@@ -23,7 +24,15 @@ from PIL import Image, ImageFile
 
 from iconoclass.errors import ImageError, UsageError
 from iconoclass.images import decode as module
-from iconoclass.images.decode import ACCEPTED, IMAGE_SUFFIXES, UNREAD_SUFFIXES, Header, decode, read_header
+from iconoclass.images.decode import (
+    ACCEPTED,
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    Header,
+    claimed_pixels,
+    decode,
+    read_header,
+)
 from odd_images import (
     FORMATS,
     HEIGHT,
@@ -79,6 +88,21 @@ def test_an_odd_picture_is_read_in_grey_and_in_colour(name: str, channels: int) 
     assert pixels.flags.c_contiguous
     assert pixels.shape == (header.height, header.width, channels)
     assert header.format in ACCEPTED
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_a_picture_claims_is_what_it_has(name: str) -> None:
+    content = corpus()[name].content
+    header = read_header(content)
+    assert claimed_pixels(content) == header.height * header.width
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_a_bad_picture_claims_is_a_number_or_refused(name: str) -> None:
+    content = corpus()[name].content
+    for length in (len(content), 40, 20, 12):
+        with contextlib.suppress(ImageError):
+            assert claimed_pixels(content[:length]) >= 0
 
 
 @pytest.mark.parametrize("name", BAD)

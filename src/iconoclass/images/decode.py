@@ -84,16 +84,33 @@ def read_header(source: Path | bytes) -> Header:
 
 
 def claimed_pixels(content: bytes) -> int:
-    """How many pixels a picture says that it has; found without opening it, which takes a fifth of the time.
+    """How many pixels a picture says that it has, where it says so first. It is not opened: that takes fifty times as
+    long, and whoever opens it looks at all that it says.
 
-    Raises: ImageError, as `read_header`; of a PNG only its first chunk is looked at.
+    Raises: ImageError, if it is no accepted image, or damaged before it says so.
     """
-    if content.startswith(_PNG) and len(content) <= MAX_BYTES and content[12:16] == b"IHDR" and len(content) > 24:
-        width, height = struct.unpack_from(">II", content, 16)
-        _check_size("the data", width, height, MAX_PIXELS)
-        return int(width * height)
+    try:
+        if content.startswith(_PNG):
+            width, height = struct.unpack_from(">II", content, 16)
+            return int(width * height)
+        if content.startswith(b"\xff\xd8"):
+            return _claimed_by_jpeg(content)
+    except struct.error:
+        raise _truncated("the data") from None
     picture = _open(content)
     return picture.width * picture.height
+
+
+def _claimed_by_jpeg(content: bytes) -> int:
+    """Raises: struct.error, where it ends before."""
+    position = 2
+    while True:
+        filler, marker, length, _, height, width = struct.unpack_from(">BBHBHH", content, position)
+        if filler != 0xFF:
+            raise _corrupt("the data")
+        if marker in _STARTS_FRAME:
+            return int(width * height)
+        position += 1 if marker == 0xFF else 2 + length
 
 
 def read_bytes(path: Path) -> bytes:
