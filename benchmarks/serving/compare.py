@@ -21,7 +21,7 @@ from servers import Server, ours, rivals, running
 
 from iconoclass.run import Run
 
-CONNECTIONS = (1, 16, 64)
+CONNECTIONS = (1, 16, 64, 128)
 MOST_P99_MS = 50.0
 PORT = 8400
 

@@ -75,9 +75,11 @@ class _Line:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
         self.picture, self.began = 0, 0.0
+        self.is_open, self.is_asked = True, False
 
     def ask(self, picture: int, request: bytes, began: float) -> None:
         self.picture, self.began, self.received = picture, began, b""
+        self.is_asked = True
         self.socket.sendall(request)
 
     def answer(self) -> tuple[int, bytes] | None:
@@ -129,6 +131,7 @@ class Generator:
         load, sent, idle = Load(seconds), 0, [self._open() for _ in range(16)]
         while len(load.seen) < len(due) and time.perf_counter() < began + seconds + OVERTIME_S:
             now = time.perf_counter() - began
+            idle = [line for line in idle if line.is_open]
             while sent < len(due) and due[sent] <= now and (idle or len(self._lines) < connections):
                 self._ask(idle.pop() if idle else self._open(), sent, began + due[sent])
                 sent += 1
@@ -160,13 +163,15 @@ class Generator:
             answer = line.answer()
             if answer is None:
                 continue
-            now = time.perf_counter()
-            load.seen.append(Seen(line.picture, now - start, now - line.began, *answer))
             if answer[0] == 0:
                 del self._lines[number]
                 line.socket.close()
-                line = self._open()
-            yield line
+                line.is_open = False
+            if line.is_asked:  # else the server has closed a connection that has long been idle, as it may
+                line.is_asked = False
+                now = time.perf_counter()
+                load.seen.append(Seen(line.picture, now - start, now - line.began, *answer))
+                yield line if line.is_open else self._open()
 
 
 def request_for(url: str, picture: bytes, *, form: bool = False, headers: str = "") -> bytes:
