@@ -1,6 +1,6 @@
 """Ours and its rivals, asked in turn about the same small pictures: answers a second and latencies.
 
-    python benchmarks/serving/compare.py RUN PICTURES --rivals .rivals/bin/python [--rounds 2] [--seconds 4]
+    python benchmarks/serving/compare.py RUN PICTURES --rivals .rivals/bin/python [--only FastAPI] [--rounds 2]
 
 RUN is a trained run whose ONNX export exists, PICTURES a folder. Of each server the best number of connections counts
 whose p99 is at most 50 ms. Appends a line a server to benchmarks/results/serving.jsonl.
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--rivals", type=Path, help="Python of their environment")
+    parser.add_argument("--only", default="", help="the rivals whose names hold this")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=4)
     given = parser.parse_args()
@@ -63,7 +64,8 @@ def main() -> None:
     onnx = run.exports_folder / "onnx" / "model.onnx"
     pictures = [path.read_bytes() for path in sorted(given.pictures.iterdir())[:100]]
     servers = [ours(onnx)]
-    servers += rivals(given.rivals.absolute(), onnx, run.model_path, run.class_names) if given.rivals else []
+    others = rivals(given.rivals.absolute(), onnx, run.model_path, run.class_names) if given.rivals else []
+    servers += [server for server in others if given.only in server.name]
     seen: dict[str, list[dict[int, dict[str, Any]]]] = {server.name: [] for server in servers}
     for at in range(given.rounds):
         for place, server in enumerate(servers):
