@@ -1,8 +1,9 @@
-"""The process: the cores that it may use, and the noise of native libraries held back. Imports nothing heavy."""
+"""The process: its cores, its memory, and the noise of native libraries held back. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ def _cores(cgroup: Path) -> int:
         return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
     except (OSError, ValueError):
         return cores
+
+
+def keep_what_is_there() -> None:
+    """Whatever is in memory now stays, and is not looked through again for what could go: whoever serves would wait."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.contextmanager

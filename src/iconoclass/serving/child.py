@@ -23,6 +23,7 @@ from iconoclass.errors import IconoclassError, ImageError
 from iconoclass.images.decode import MAX_PIXELS, read_header
 from iconoclass.images.prepare import prepare
 from iconoclass.images.resize import covered
+from iconoclass.process import keep_what_is_there
 from iconoclass.serving import messages
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,7 +41,7 @@ def main(file: Path | None, *, is_apart: bool = False) -> None:
         _send(sink, {"error": messages.as_words(error)})
         return
     _send(sink, jobs.pop("hello")({}, b"")[0])
-    messages.keep_what_is_there()
+    keep_what_is_there()
     while message := messages.read(source):
         head, body = message
         _send(sink, *jobs[head["do"]](head, body))

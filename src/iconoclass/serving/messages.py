@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import struct
 from typing import Any, BinaryIO
@@ -54,9 +53,3 @@ def as_error(words: dict[str, str]) -> IconoclassError:
     """The error that was told, as one of iconoclass.errors."""
     kind: type[IconoclassError] = getattr(errors, words["kind"], IconoclassError)
     return kind(words["what"], hint=words["hint"], code=words["code"])
-
-
-def keep_what_is_there() -> None:
-    """Whatever is in memory now stays, and is not looked through again for what could go: everybody would wait."""
-    gc.collect()
-    gc.freeze()

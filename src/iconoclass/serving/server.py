@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from iconoclass.errors import EnvironmentFault, IconoclassError, Interrupted, Terminated
-from iconoclass.serving import messages
+from iconoclass.process import keep_what_is_there
 from iconoclass.serving.access import Access
 from iconoclass.serving.api import State, build
 from iconoclass.serving.engine import Engine, Lane, Watch
@@ -130,7 +130,7 @@ def _end_at_sigterm(task: asyncio.Task[Any] | None) -> None:
 async def _when_started(server: _Server, ready: Callable[[], None]) -> None:
     while not server.started:
         await asyncio.sleep(0.005)
-    messages.keep_what_is_there()
+    keep_what_is_there()
     ready()
 
 
