@@ -92,7 +92,7 @@ def run(way: str, model: Path, folder: Path, count: int) -> dict[str, object]:
 
 
 def watch(process: subprocess.Popen[bytes], kills_workers: bool) -> tuple[list[int], int, float]:
-    """MB of the largest process at work, twice a second; how many workers were killed; the command's processor seconds."""
+    """MB of the largest process at work, twice a second; workers killed; seconds of the processor for the command."""
     held, kills, last, cpu_s = [], 0, time.monotonic(), 0.0
     watched = psutil.Process(process.pid)
     while process.poll() is None:

@@ -1,10 +1,11 @@
 """Does the look at pictures find what is wrong with them, and how long does it take?
 
-    python benchmarks/check.py [--pets FOLDER] [--start 20000] [--files 10000] [--only recall|speed]
+    python benchmarks/check.py [--pets FOLDER] [--start 20000] [--files 10000] [--only recall|speed] [--sheets FOLDER]
 
 Recall and false alarms: copies are planted among photographs (--pets, default $ICONOCLASS_DATA/cats_dogs), CIFAR-10 and
-MNIST, half of them byte for byte and half changed, and every pair is held against what was planted. CIFAR-10 has
-true near-duplicates of its own, which count as false here. Speed: synthetic JPEGs of 500 x 400, looked at twice.
+MNIST, half of them byte for byte and half changed, and every pair is held against what was planted. What was found and
+not planted may be a false alarm, or a true near-duplicate that the data set came with, as CIFAR-10 does: --sheets draws
+those pairs, for somebody to look at. Speed: synthetic JPEGs of 500 x 400, looked at twice.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def encoded(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def recall(name: str, contents: Iterator[bytes], copies: int) -> None:
+def recall(name: str, contents: Iterator[bytes], copies: int, sheets: Path | None) -> None:
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / "pictures"
         for label in "ab":
@@ -99,8 +100,10 @@ def recall(name: str, contents: Iterator[bytes], copies: int) -> None:
         began = time.perf_counter()
         findings = ic.check(folder).findings
         seconds = time.perf_counter() - began
+        found = {frozenset(one["images"]) for one in (*findings["near_duplicates"], *findings["conflicts"])}
+        if sheets:
+            draw(sheets / f"{name}.png", [[folder / image for image in sorted(pair)] for pair in found - set(near)])
     found_exact = {frozenset(one["images"]) for one in findings["exact_copies"]}
-    found = {frozenset(one["images"]) for one in (*findings["near_duplicates"], *findings["conflicts"])}
     missed = [change for pair, change in near.items() if pair not in found]
     others = len(found - set(near))
     print(
@@ -108,6 +111,19 @@ def recall(name: str, contents: Iterator[bytes], copies: int) -> None:
         f"  near {len(found & set(near))} of {copies}  not planted {others} of {len(found)}  {seconds:.1f} s"
         + (f"  missed: {', '.join(missed)}" if missed else "")
     )
+
+
+def draw(sheet: Path, pairs: list[list[Path]]) -> None:
+    """Each pair side by side, eight pairs to a row."""
+    side, rows = 96, -(-len(pairs) // 8)
+    whole = Image.new("RGB", (8 * (2 * side + 16), max(1, rows) * (side + 16)), "white")
+    for at, pair in enumerate(sorted(pairs)):
+        for place, path in enumerate(pair):
+            with Image.open(path) as image:
+                small = image.convert("RGB").resize((side, side), Image.Resampling.NEAREST)
+            whole.paste(small, (at % 8 * (2 * side + 16) + place * side, at // 8 * (side + 16)))
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    whole.save(sheet)
 
 
 def pair_of(at: int, name: str) -> frozenset[str]:
@@ -157,6 +173,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=20_000, help="of CIFAR-10 and MNIST; thresholds were set on 0")
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--only", choices=["recall", "speed"])
+    parser.add_argument("--sheets", type=Path, help="folder for a picture of the pairs that were not planted")
     asked = parser.parse_args()
     if asked.only != "speed":
         sources = {
@@ -165,7 +182,7 @@ def main() -> None:
             "mnist": arrays("mnist", asked.start, 3000),
         }
         for name, contents in sources.items():
-            recall(name, contents, 100)
+            recall(name, contents, 100, asked.sheets)
     if asked.only != "recall":
         speed(asked.files)
 

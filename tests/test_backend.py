@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from iconoclass import backend
@@ -51,3 +53,36 @@ def test_bfloat16_is_used_where_the_processor_has_it_and_nowhere_else(
 ) -> None:
     monkeypatch.setattr(backend, "processor_features", lambda: frozenset(features))
     assert backend.processor_has_bfloat16() is has
+
+
+@pytest.mark.skipif(backend.BACKEND != "tensorflow", reason="builds no graph of its own there")
+def test_one_graph_answers_batches_of_every_size() -> None:
+    keras, calls = backend.keras, []
+
+    class Counted(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            calls.append(x.shape)
+            return x / 255
+
+    inputs = keras.Input((2, 2, 1))
+    ask = backend.as_function(keras.Model(inputs, [Counted()(inputs), inputs]))
+    calls.clear()
+    pixels = np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1)
+    for count in (5, 1, 3):
+        scaled, plain = ask(pixels[:count])
+        assert np.allclose(scaled, pixels[:count] / 255)
+        assert np.array_equal(plain, pixels[:count])
+    assert len(calls) == 1
+
+
+def test_saving_a_layer_does_not_make_another_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keras = backend.keras
+
+    def network() -> Any:
+        return keras.Sequential([keras.Input((2,)), *(keras.layers.Dense(2) for _ in range(20))])
+
+    network().save(tmp_path / "first.keras")
+    made, one, init = [], network(), keras.Layer.__init__
+    monkeypatch.setattr(keras.Layer, "__init__", lambda self, *a, **k: made.append(type(self)) or init(self, *a, **k))
+    one.save(tmp_path / "second.keras")
+    assert keras.Layer not in made

@@ -183,6 +183,11 @@ def test_the_kept_model_answers_as_the_head_did_on_features(data: Dataset, weigh
         assert np.allclose(kept.predict(data.test.pixels, verbose=0), expected, atol=1e-4)
 
 
+def test_whoever_loads_the_kept_model_finds_nothing_frozen(data: Dataset, weights: Path, tmp_path: Path) -> None:
+    kept = keras.saving.load_model(trained(data, weights, tmp_path)[1].model_path, compile=False)
+    assert all(layer.trainable for layer in kept.get_layer(BACKBONE).layers)
+
+
 def test_copies_of_a_picture_are_looked_at_once(data: Dataset, weights: Path) -> None:
     _, eye = prepared(data, weights)
     part = data.train

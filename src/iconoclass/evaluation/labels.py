@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from iconoclass.evaluation.evaluator import refuse_other_pictures
 from iconoclass.files import printable
 from iconoclass.prediction.predictor import BATCH, Predictor
 from iconoclass.run import Run
+from iconoclass.training.logistic import class_shares, regress
 
 FOLDS = 5
 # Of the regression, on features of one common scale, the weakest regularisation last; with MANY pictures it is idle.
@@ -130,15 +130,11 @@ def _by_folds(
     features: Floats, labels: Labels, folds: list[tuple[Positions, Positions]], classes: int, strength: float
 ) -> npt.NDArray[np.float64]:
     """The share of a class that a fold has not seen is 0."""
-    from sklearn.linear_model import LogisticRegression
-
     found = np.zeros((len(labels), classes))
     for learned, held in folds:
-        regression = LogisticRegression(C=strength, max_iter=200)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # after 200 steps it is near enough
-            regression.fit(features[learned], labels[learned])
-        found[np.ix_(held, regression.classes_)] = regression.predict_proba(features[held])
+        seen, places = np.unique(labels[learned], return_inverse=True)
+        linear = regress(features[learned], places, len(seen), strength, steps=200)
+        found[np.ix_(held, seen)] = class_shares(features[held], linear)
     return found
 
 

@@ -125,6 +125,13 @@ def thaw(model: Any, share: float) -> dict[str, float]:
     return rates
 
 
+def forget_frozen(model: Any) -> None:
+    """As if nothing had been frozen, in what is saved: whoever loads it decides anew."""
+    # Not by `model.trainable`, which stops at networks inside of the network.
+    for layer in _leaves(model):
+        layer.trainable = True
+
+
 def _leaves(layer: Any) -> Iterator[Any]:
     inside = getattr(layer, "layers", None)
     if inside is None:

@@ -63,30 +63,28 @@ def needed(module: str, package: str) -> Any:
 
 
 def _keras(path: Path, threads: int) -> Runtime:
-    from iconoclass.backend import keras
+    from iconoclass.backend import as_function, keras
 
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise IntegrityError(f"{path} holds NaN or infinity", hint="Its weights are damaged: train or export again.")
     try:
-        return KerasRuntime(_with_features(model))
+        return KerasRuntime(as_function(_with_features(model)))
     except (AttributeError, ValueError):  # built otherwise than our networks, as an imported one may be
         return lambda pixels: np.asarray(model.predict_on_batch(pixels), np.float32)
 
 
 class KerasRuntime:
-    """A Keras model with two answers, probabilities and features, from one graph: a backbone's takes a second to
-    build.
-    """
+    """A Keras model with two answers, probabilities and features, from one graph."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, ask: Callable[[Any], Any]) -> None:
+        self._ask = ask
 
     def __call__(self, pixels: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
         return self.look(pixels)[0]
 
     def look(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        probabilities, features = self._model.predict_on_batch(pixels)
+        probabilities, features = self._ask(pixels)
         return np.asarray(probabilities, np.float32), np.asarray(features, np.float32).reshape(len(pixels), -1)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
-from iconoclass.backend import keras, make_deterministic
+from iconoclass.backend import as_function, keras, make_deterministic
 from iconoclass.config import Config
 from iconoclass.data.batches import Batches, balanced_weights
 from iconoclass.data.dataset import Dataset
 from iconoclass.models.catalog import build
-from iconoclass.models.pretrained import thaw
+from iconoclass.models.pretrained import forget_frozen, thaw
 from iconoclass.models.resnet import initialise
 from iconoclass.models.views import with_views
 from iconoclass.models.weights import are_wanted, find, load
@@ -42,10 +43,11 @@ class Position:
 class Learner:
     """What learns, and what there is to tell of it.
 
-    model: what is trained, perhaps in bfloat16; kept: the float32 network that is saved with its weights, for on other
-    processors bfloat16 would be slow or wrong. seconds: what the time of training went into. said: what was found out
-    before the first epoch, in words. at: where it is; elapsed_s: how long it had been trained when it was taken up
-    again, and started: the time.monotonic() at which it would have begun without the break; stopped_by: which signal.
+    model: what is trained, perhaps in bfloat16; ask: the same as a function of pixels; kept: the float32 network that
+    is saved with its weights, for on other processors bfloat16 would be slow or wrong; the same network, where only its
+    last layer is fitted. seconds: what the time of training went into. said: what was found out before the first epoch,
+    in words. at: where it is; elapsed_s: how long it had been trained when it was taken up again, and started: the
+    time.monotonic() at which it would have begun without the break; stopped_by: which signal.
     team: who learns the same in other processes.
     """
 
@@ -53,6 +55,7 @@ class Learner:
     dataset: Dataset
     batches: Batches
     model: Any
+    ask: Callable[[Any], Any]
     kept: Any
     optimizer: Any
     step: Step
@@ -103,7 +106,8 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
     """Network, optimiser and batches, all from the one seed. config: with nothing left open (`recipes.complete`)."""
     training = config.training
     make_deterministic(training.seed)
-    model = _build(config, dataset, training.precision)
+    learns = not _fits_head_only(config)
+    model = _build(config, dataset, training.precision if learns else "float32")
     initialise(model, dataset.train.sample(1_000).pixels)
     if are_wanted(config):
         load(model, find(config, offline=True))
@@ -115,13 +119,19 @@ def prepare(dataset: Dataset, config: Config) -> Learner:
         if batches.soft
         else keras.losses.SparseCategoricalCrossentropy()
     )
-    kept = _build(config, dataset, "float32")
-    if are_wanted(config):
-        kept.set_weights(model.get_weights())
+    if learns:
+        kept = _build(config, dataset, "float32")
+        if are_wanted(config):
+            kept.set_weights(model.get_weights())
+    else:
+        kept = model
+        forget_frozen(kept)
     kept = with_views(kept, config.model.views)
     average = Average(training.average) if training.average else None
     step = make_step(model, optimizer, loss)
-    return Learner(config, dataset, batches, model, kept, optimizer, step, _plan(batches, config), average)
+    return Learner(
+        config, dataset, batches, model, as_function(model), kept, optimizer, step, _plan(batches, config), average
+    )
 
 
 def change(learner: Learner, config: Config) -> None:
@@ -154,9 +164,14 @@ def _plan(batches: Batches, config: Config) -> Plan:
 
 
 def _unfrozen(config: Config) -> float:
-    """The share of a backbone that learns: none of it, where only the head is fitted."""
+    """The share of a backbone that learns."""
+    return 0.0 if _fits_head_only(config) else config.training.unfreeze or 0.0
+
+
+def _fits_head_only(config: Config) -> bool:
+    """Whether nothing is to be learned step by step, so that one network is enough."""
     training = config.training
-    return training.unfreeze or 0.0 if training.epochs or training.budget else 0.0
+    return training.recipe == "transfer" and not (training.epochs or training.budget)
 
 
 def _build(config: Config, dataset: Dataset, precision: str) -> Any:

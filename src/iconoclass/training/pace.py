@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from iconoclass.backend import as_function
 from iconoclass.config import Config
 from iconoclass.data.batches import Batch, at_once
 from iconoclass.data.dataset import Dataset, Tell
@@ -73,11 +74,11 @@ def _transfer_within(
     seconds = asked.training.budget or 0.0
     learner = prepare(dataset, complete(asked, dataset))
     eye = Eye(learner)
-    image_s = _seconds_an_image(eye.network, dataset.train.sample(eye.at_once).pixels)
+    image_s = _seconds_an_image(eye.ask, dataset.train.sample(eye.at_once).pixels)
     views = len(VIEWS[asked.model.views])
     slower = _python_s() / PYTHON_S
     finish_s = _finish_s(images_at_end, views * image_s, slower, REOPEN_S)
-    head_s = slower * HEAD_S * len(dataset.train) * eye.network.output_shape[-1] * len(dataset.class_names)
+    head_s = slower * HEAD_S * len(dataset.train) * eye.features_each * len(dataset.class_names)
     looks_s = image_s * (2 * len(dataset.train) + views * len(dataset.validation))
     least_s = looks_s + head_s
     _refuse_if_too_short(seconds, time.monotonic() - began, finish_s, least_s, 1.2 * least_s, dataset)
@@ -151,7 +152,7 @@ def measure(learner: Learner, seconds: float) -> Pace:
     for variable, value in state:
         variable.assign(value)
     some = learner.dataset.validation.sample(at_once(learner.dataset.image_shape)).pixels
-    return Pace(step_s, _seconds_an_image(learner.model, some), _seconds_an_image(learner.kept, some))
+    return Pace(step_s, _seconds_an_image(learner.ask, some), _seconds_an_image(as_function(learner.kept), some))
 
 
 def _endless(learner: Learner) -> Generator[Batch]:
@@ -159,10 +160,10 @@ def _endless(learner: Learner) -> Generator[Batch]:
         yield from learner.batches.epoch(epoch)
 
 
-def _seconds_an_image(model: Any, pixels: Any) -> float:
-    model.predict_on_batch(pixels)
+def _seconds_an_image(ask: Callable[[Any], Any], pixels: Any) -> float:
+    ask(pixels)  # builds the graph
     began = time.perf_counter()
-    model.predict_on_batch(pixels)
+    ask(pixels)
     return (time.perf_counter() - began) / len(pixels)
 
 

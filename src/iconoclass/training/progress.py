@@ -95,7 +95,7 @@ class Live(Listener):
         if time.monotonic() - self.shown_at < 0.1 and now.step < now.steps:
             return
         self.shown_at = time.monotonic()
-        left = _duration(now.seconds_left)
+        left = _clock(now.seconds_left)
         text = f"loss {now.loss:.3f}  train {now.accuracy:6.1%}  {now.images_per_s:,.0f} img/s  {left} left"
         self.progress.update(self.task, description=f"epoch {now.epoch}/{now.epochs}", completed=now.step, text=text)
 
@@ -173,6 +173,6 @@ def describe(row: Mapping[str, float], now: Now) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"

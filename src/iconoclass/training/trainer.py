@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ import numpy.typing as npt
 
 from iconoclass.backend import is_out_of_memory
 from iconoclass.data.batches import Batch, at_once
-from iconoclass.data.dataset import Split
 from iconoclass.errors import DivergedError, EnvironmentFault
 from iconoclass.files import writing
 from iconoclass.intervals import wilson
@@ -24,7 +25,6 @@ from iconoclass.training.checkpoint import Checkpoints
 from iconoclass.training.learner import Average, Learner, Position, Weights
 from iconoclass.training.optimizers import SCHEDULES
 from iconoclass.training.progress import Listener, Now
-from iconoclass.training.team import Team
 
 
 def train(learner: Learner, run: Run, listener: Listener) -> Learner:
@@ -160,10 +160,7 @@ def _judge_epoch(
         raise _diverged(learner, now.epoch - 1, now.step, math.nan)
     weights = learner.average.weights if learner.average else last
     began = time.perf_counter()
-    validation = learner.dataset.validation
-    on_validation = _timed(
-        learner, "validation", _judge, learner.model, weights, validation, is_asked_to_stop, learner.team
-    )
+    on_validation = _timed(learner, "validation", _judge, learner, weights, is_asked_to_stop)
     if on_validation is None:
         return None
     if learner.budget:
@@ -187,12 +184,21 @@ def keep(learner: Learner, run: Run) -> None:
     if learner.team.rank:
         return
     last = learner.model.get_weights()
-    for path, weights in ((run.last_model_path, last), (run.model_path, learner.best or last)):
-        learner.kept.set_weights(weights)
-        with writing(path) as temporary:
-            learner.kept.save(temporary)
+    best = learner.best or last
+    _save(learner, last, run.last_model_path)
+    if all(map(np.array_equal, best, last)):
+        with writing(run.model_path) as temporary:  # sooner than to save a backbone again
+            shutil.copyfile(run.last_model_path, temporary)
+    else:
+        _save(learner, best, run.model_path)
     if learner.history:
         run.write_history(learner.history)
+
+
+def _save(learner: Learner, weights: Weights, path: Path) -> None:
+    learner.kept.set_weights(weights)
+    with writing(path) as temporary:
+        learner.kept.save(temporary)
 
 
 def account(learner: Learner) -> str:
@@ -219,16 +225,15 @@ def _set_rate(optimizer: Any, rate: float) -> None:
         optimizer._rate_set = rate
 
 
-def _judge(
-    model: Any, weights: Weights, split: Split, is_asked_to_stop: Callable[[], bool], team: Team
-) -> dict[str, float] | None:
-    """What some weights make of a split, of which each of a team asks about a part. None, if asked to stop."""
-    own = model.get_weights()
-    model.set_weights(weights)
+def _judge(learner: Learner, weights: Weights, is_asked_to_stop: Callable[[], bool]) -> dict[str, float] | None:
+    """What some weights make of validation, of which each of a team asks about a part. None, if asked to stop."""
+    split, team = learner.dataset.validation, learner.team
+    own = learner.model.get_weights()
+    learner.model.set_weights(weights)
     places = np.array_split(np.arange(len(split)), team.size)[team.rank]
     pieces = np.array_split(places, -(-len(places) // at_once(split.source.shape[1:])))
-    answers = [np.asarray(model.predict_on_batch(split.take(piece))) for piece in pieces if not is_asked_to_stop()]
-    model.set_weights(own)
+    answers = [learner.ask(split.take(piece)) for piece in pieces if not is_asked_to_stop()]
+    learner.model.set_weights(own)
     return judged(team.gather(np.concatenate(answers)), split.labels) if len(answers) == len(pieces) else None
 
 

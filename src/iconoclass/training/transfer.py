@@ -7,7 +7,6 @@ last layer together with the top of the backbone, which `models.pretrained.thaw`
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from iconoclass.backend import keras
+from iconoclass.backend import as_function, keras
 from iconoclass.data.batches import at_once, balanced_weights
 from iconoclass.data.dataset import Split, Tell
 from iconoclass.data.split import keys_of, learned_and_held
@@ -24,9 +23,8 @@ from iconoclass.data.store import key_of, stored
 from iconoclass.models import weights
 from iconoclass.models.pretrained import LOGITS
 from iconoclass.training.learner import Learner
+from iconoclass.training.logistic import Floats, Linear, class_shares, regress
 from iconoclass.training.trainer import judged
-
-Floats = npt.NDArray[np.float32]
 
 TOGETHER = 128  # pictures whose features are kept as one array: when some join, those of few arrays are computed anew
 
@@ -50,8 +48,7 @@ class Head:
 
     def probabilities(self, views: list[Floats]) -> Floats:
         """float32 (n, classes): the mean over the views. views: features, float32 (n, features) each."""
-        each = [_softmax(features @ self.kernel + self.bias) for features in views]
-        return np.asarray(np.mean(each, axis=0), np.float32)
+        return _mean_of(views, (self.kernel, self.bias))
 
 
 def learn_head(learner: Learner, eye: Eye, tell: Tell | None = None) -> None:
@@ -102,7 +99,8 @@ class Eye:
     def __init__(self, learner: Learner) -> None:
         data, model = learner.config.data, learner.config.model
         network = learner.kept if model.views == "one" else learner.kept.get_layer(model.model)
-        self.network = keras.Model(network.inputs[0], network.get_layer(LOGITS).input)
+        network = keras.Model(network.inputs[0], network.get_layer(LOGITS).input)
+        self.features_each, self.ask = network.output_shape[-1], as_function(network)
         self.at_once = at_once(learner.dataset.image_shape)
         self.key = (
             model.model, model.alpha, weights.digest(weights.find(learner.config, offline=True)),
@@ -146,10 +144,7 @@ class Eye:
 
     def _look(self, split: Split, positions: npt.NDArray[np.int64], is_mirror: bool) -> Floats:
         pixels = split.take(positions)
-        seen: Floats = np.asarray(
-            self.network.predict_on_batch(pixels[:, :, ::-1] if is_mirror else pixels), np.float32
-        )
-        return seen
+        return np.asarray(self.ask(pixels[:, :, ::-1] if is_mirror else pixels), np.float32)
 
     def said(self) -> str:
         looks = f"of {self.asked:,} pictures and mirror images"
@@ -186,14 +181,19 @@ def fit_head(
     scaled = [(features - centre) / scale for features in views]
     asked = scaled if looks_twice else scaled[:1]
     folds = learned_and_held(labels, keys_of(split.groups, split.sha256), FOLDS, seed, "head")
-    strength, accuracy = _chosen(scaled, asked, labels, weigh, folds) if folds else (USUAL_STRENGTH, 0.0)
-    kernel, bias = _solve(_regression(strength), scaled, labels, weigh, np.arange(len(labels)))
+    strength, accuracy = _chosen(scaled, asked, labels, weigh, classes, folds) if folds else (USUAL_STRENGTH, 0.0)
+    kernel, bias = _fit(scaled, labels, weigh, classes, strength)
     kernel = kernel / scale
     return Head(kernel, (bias - centre @ kernel).astype(np.float32), strength, len(folds), accuracy)
 
 
 def _chosen(
-    views: list[Floats], asked: list[Floats], labels: npt.NDArray[np.int32], weigh: Floats, folds: list[tuple[Any, Any]]
+    views: list[Floats],
+    asked: list[Floats],
+    labels: npt.NDArray[np.int32],
+    weigh: Floats,
+    classes: int,
+    folds: list[tuple[Any, Any]],
 ) -> tuple[float, float]:
     """The strongest regularisation whose loss is within one standard error of the lowest, and its accuracy.
 
@@ -202,11 +202,11 @@ def _chosen(
     losses = np.full((len(STRENGTHS), len(labels)), np.inf)
     is_right = np.zeros(losses.shape, bool)
     for learned, held in folds:
-        regression, rising = _regression(STRENGTHS[0]), 0
+        own, others = ([features[part] for features in some] for some, part in ((views, learned), (asked, held)))
+        linear, rising = None, 0
         for place, strength in enumerate(STRENGTHS):
-            regression.set_params(C=strength)
-            kernel, bias = _solve(regression, views, labels, weigh, learned)
-            found = Head(kernel, bias, strength).probabilities([features[held] for features in asked])
+            linear = _fit(own, labels[learned], weigh[learned], classes, strength, linear)
+            found = _mean_of(others, linear)
             true = found[np.arange(len(held)), labels[held]]
             losses[place, held] = -np.log(np.maximum(true, 1e-7)) * weigh[held]
             is_right[place, held] = found.argmax(-1) == labels[held]
@@ -220,28 +220,18 @@ def _chosen(
     return STRENGTHS[place], float(is_right[place].mean())
 
 
-def _regression(strength: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=strength, tol=1e-4, max_iter=300, warm_start=True)
-
-
-def _solve(
-    regression: Any, views: list[Floats], labels: npt.NDArray[np.int32], weigh: Floats, positions: Any
-) -> tuple[Floats, Floats]:
-    """Kernel (features, classes) and bias (classes,) of the regression on all views of some pictures."""
-    rows = np.concatenate([features[positions] for features in views])
-    with warnings.catch_warnings():
-        # At 300 steps it is near enough: what chooses is the loss on other pictures.
-        warnings.simplefilter("ignore")
-        regression.fit(rows, np.tile(labels[positions], len(views)), np.tile(weigh[positions], len(views)))
-    kernel, bias = regression.coef_.T.astype(np.float32), regression.intercept_.astype(np.float32)
-    if kernel.shape[1] == 1:  # two classes share one column
-        return np.concatenate([-kernel / 2, kernel / 2], axis=1), np.concatenate([-bias / 2, bias / 2])
-    return kernel, bias
+def _fit(
+    views: list[Floats],
+    labels: npt.NDArray[np.int32],
+    weigh: Floats,
+    classes: int,
+    strength: float,
+    start: Linear | None = None,
+) -> Linear:
+    """The regression on all views of some pictures."""
+    times, rows = len(views), np.concatenate(views)
+    return regress(rows, np.tile(labels, times), classes, strength, weigh=np.tile(weigh, times), start=start)
 
 
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return found
+def _mean_of(views: list[Floats], linear: Linear) -> Floats:
+    return np.asarray(np.mean([class_shares(features, linear) for features in views], axis=0), np.float32)
