@@ -103,7 +103,7 @@ def _remember_what_is_not_saved() -> None:
     MobileNetV2's loading that is a third, of its saving a half.
     """
     with contextlib.suppress(ImportError, AttributeError):
-        saving = importlib.import_module("keras.src.saving.saving_lib")
+        saving: Any = importlib.import_module("keras.src.saving.saving_lib")
         saving.get_attr_skipset = functools.cache(saving.get_attr_skipset)
 
 
