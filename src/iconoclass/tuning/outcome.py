@@ -31,7 +31,7 @@ class Outcome:
 
     @cached_property
     def winner(self) -> int:
-        """The number of the trial that did best in the mean over seeds; 0 is the default."""
+        """The number of the trial that is clearly best in the mean over seeds; 0 is the default."""
         return self.search.winner
 
     @cached_property
@@ -69,7 +69,7 @@ class Outcome:
         tried = len([trial for trial in self.search.trials if trial.state.is_finished()])
         over = f"over {self.search.request.seeds} seeds" if self.search.request.seeds > 1 else "with another seed"
         if self.winner == 0:
-            return f"The default could not be beaten: of {tried} trials none does better {over}, on validation."
+            return f"The default could not be beaten: of {tried} trials none is clearly better {over}, on validation."
         default, best = (100 * accuracy for accuracy in self.accuracies)
         low, high = 100 * (self.gain.low or 0.0), 100 * (self.gain.high or 0.0)
         by = f"{best:.2f} % of the test pictures instead of {default:.2f} %, {over}: "

@@ -161,7 +161,8 @@ def _finals(found: Outcome) -> str:
     head = "<tr><th>" + "".join(f"<th class=number>seed {seed}" for seed in seeds) + "<th class=number>mean<th>"
     caption = (
         "The best of many is partly lucky. So the best two and the default were trained again, with other seeds, each "
-        "for the same time. The mean on validation chooses; only then was the test part looked at, once."
+        "for the same time. The mean on validation chooses: the default, wherever the lead over it is no larger than "
+        "the standard error of that lead. Only then was the test part looked at, once."
     )
     table = f"<div class=scroll><table class=plain>{head}{rows}</table></div>"
     return f"<h2>Repeated, so that luck does not win</h2>{table}<p class=muted>{escape(caption)}</p>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -294,13 +295,27 @@ class Search:
 
     @property
     def winner(self) -> int:
-        """The number of the trial whose repeats are best in the mean; the default, where none is better."""
-        means = {
-            number: statistics.mean(trial.value or 0.0 for trial in done)
+        """The number of the trial whose repeats are best in the mean, if they are ahead of the default's by more than
+        the standard error of their lead; else the default.
+        """
+        values = {
+            number: [trial.value or 0.0 for trial in done]
             for number, done in self.finals.items()
             if len(done) == self.request.seeds
         }
-        return max(means, key=lambda number: (means[number], number == 0), default=0)
+        default = values.pop(0, None)
+        best = max(values, key=lambda number: statistics.mean(values[number]), default=0)
+        if not default or not best:
+            return best
+        lead = statistics.mean(values[best]) - statistics.mean(default)
+        return best if lead > _error_of_a_lead(default, values[best]) else 0
+
+
+def _error_of_a_lead(first: list[float], second: list[float]) -> float:
+    """The standard error of the difference of two means over seeds; 0 of one seed, which says nothing of others."""
+    if len(first) == 1:
+        return 0.0
+    return math.sqrt((statistics.variance(first) + statistics.variance(second)) / len(first))
 
 
 def reached(trial: FrozenTrial) -> float:
