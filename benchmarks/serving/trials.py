@@ -226,26 +226,27 @@ def trouble(trial: Trial) -> Row:
     with running(ours(trial.file), PORT, trial.pictures[0]) as run:
         rate = trial.peak(run) / 3
         before = generator(run.url, trial.pictures).opened(rate, trial.seconds).summary()
-        stop = threading.Event()
-        threads = [threading.Thread(target=each, args=(run, stop)) for each in (_slow_senders, _bombs)]
-        for thread in threads:
-            thread.start()
+        # In processes of their own: in this one they would keep the honest clients from looking at their answers.
+        context = multiprocessing.get_context("spawn")
+        others = [context.Process(target=each, args=(run.url,), daemon=True) for each in (_slow_senders, _bombs)]
+        for other in others:
+            other.start()
+        time.sleep(2)
         during = generator(run.url, trial.pictures).opened(rate, trial.seconds).summary()
-        stop.set()
-        for thread in threads:
-            thread.join()
+        for other in others:
+            other.terminate()
+            other.join()
         return {"rate": round(rate), "before": before, "during": during}
 
 
-def _slow_senders(run: Running, stop: threading.Event, count: int = 200) -> None:
-    """A byte a second each; who is shown out comes again."""
-    address = ("127.0.0.1", int(run.url.split(":")[2].split("/")[0]))
+def _slow_senders(url: str, count: int = 200) -> None:
+    """A byte a second each; who is shown out comes again. Until it is ended."""
+    address = ("127.0.0.1", int(url.split(":")[2].split("/")[0]))
     lines: list[socket.socket] = []
-    while not stop.wait(1.0):
+    while True:
         lines = [line for line in lines if _sends(line)]
         lines += [socket.create_connection(address) for _ in range(count - len(lines))]
-    for line in lines:
-        line.close()
+        time.sleep(1)
 
 
 def _sends(line: socket.socket) -> bool:
@@ -256,15 +257,17 @@ def _sends(line: socket.socket) -> bool:
         return False
 
 
-def _bombs(run: Running, stop: threading.Event) -> None:
-    """Small files that claim to be large: half of them beyond the limit, half of them just below it."""
+def _bombs(url: str) -> None:
+    """Ten small files a second that claim to be large, half of them beyond the limit, half of them just below it; until
+    it is ended.
+    """
     bombs = []
     for side in (7000, 6300):
         file = io.BytesIO()
         Image.new("1", (side, side)).save(file, "PNG")
         bombs.append(file.getvalue())
-    asking = generator(run.url, bombs)
-    while not stop.is_set():
+    asking = generator(url, bombs)
+    while True:
         asking.opened(10, 2.0)
 
 
