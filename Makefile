@@ -21,7 +21,7 @@ test: install
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile  # a file's tests share trainings; each process takes up to 2.5 GB
 
 install: .venv/installed
 

@@ -161,4 +161,8 @@ def labels(
         print(found.table())
         print(path or readable(found.run.report_path))
     if path and not as_json:
-        advise(f"read {path}, then: iconoclass train {found.run.dataset['source']} --decisions {path}")
+        sure = sum(decision.word == "relabel" for decision in found.decisions())
+        advise(
+            f"read {path} ({sure:,} relabelled, {len(found.found) - sure:,} for you to decide), then: "
+            f"iconoclass train {found.run.dataset['source']} --decisions {path}"
+        )
