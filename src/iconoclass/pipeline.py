@@ -15,6 +15,7 @@ from iconoclass import environment
 from iconoclass.cluster import import_ray
 from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split, Tell, open_dataset
+from iconoclass.data.decisions import words_in
 from iconoclass.errors import DataError, DivergedError, Interrupted, Terminated, UsageError
 from iconoclass.fetch import Progress
 from iconoclass.images.augment import AUGMENTATIONS, MIXES, Draws, augment
@@ -36,6 +37,7 @@ def train(
     name: str | None = None,
     offline: bool = False,
     compare_naive: bool = False,
+    compare_decisions: bool = False,
     cluster: str | None = None,
     listener: Listener | None = None,
     say: Callable[[str], None] | None = None,
@@ -49,6 +51,7 @@ def train(
     data: a data set, its name, or the path of a folder, CSV, .npz or archive. config: settings to start from, such as
     the config.toml of another run. settings: by their plain names, such as model="resnet", epochs=5, lr=1e-3.
     compare_naive: train a second run, NAME-naive, on a split that divides what belongs together: what does it claim?
+    compare_decisions: train again without any decisions, NAME-undecided, and with each kind alone: what do they gain?
     cluster: with workers=2 or more, where they are: the address of a Ray cluster, or "local", which is the default.
     listener: hears of every step and epoch (default: a line an epoch); say: of every phase; tell, progress: of pictures
     read and bytes fetched. began: the time.monotonic() from which the run's seconds count; default: now.
@@ -59,6 +62,8 @@ def train(
     say = say or (lambda text: None)
     asked = weights.decide(asked_for(data, config, settings), None)
     refuse_what_lacks_workers(asked, cluster)
+    if compare_decisions:
+        _refuse_where_nothing_is_decided(asked)
     # The data first, TensorFlow's seconds of import later: what is wrong with the pictures is said at once.
     dataset = data if isinstance(data, Dataset) else opened(asked, offline, tell, progress)
     if compare_naive and not dataset.test_was_drawn:
@@ -83,11 +88,22 @@ def train(
         describe(run, whole, dataset)
         say(_plan(whole, dataset, [*learner.said, *([("budget", chosen)] if chosen else []), *_if_killed(learner)]))
         summary = learn_and_judge(learner, run, listener, say, began, cluster)
+
+    def again(config: Config, name: str) -> Run:
+        others: dict[str, Any] = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
+        return train(config=config, name=name, cluster=cluster, **others)
+
     if compare_naive:
         say("training again, on a naive split")
-        others: dict[str, Any] = {"listener": listener, "say": say, "tell": tell, "offline": offline, "output": output}
-        naive = train(config=whole, name=f"{run.name}-naive", together="none", cluster=cluster, **others)
-        run.finish({**summary, "naive": {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}})
+        naive = again(whole.with_settings(together="none"), f"{run.name}-naive")
+        summary["naive"] = {"run": naive.name, "test_accuracy": naive.summary["test_accuracy"]}
+        run.finish(summary)
+    if compare_decisions:
+        from iconoclass.evaluation.fixes import gains
+
+        say("training again, without what was decided")
+        summary["decisions"] = gains(run, again)
+        run.finish(summary)
     return run
 
 
@@ -164,6 +180,16 @@ def learn(learner: Learner, run: Run, listener: Listener, cluster: str | None = 
         run.note_end("diverged", error.what)
         raise
     run.write_config(learner.config)
+
+
+def _refuse_where_nothing_is_decided(config: Config) -> None:
+    """Raises: UsageError, if there is nothing to train without; DataError, if the file cannot be read."""
+    what = config.data.decisions
+    if not what:
+        raise UsageError("there are no decisions to compare", hint="Give them: --decisions FILE.")
+    path = Path(what).expanduser()
+    if path.is_file() and not words_in(path):
+        raise UsageError(f"{path} decides nothing yet", hint="Write exclude or relabel in its column decision.")
 
 
 def refuse_what_lacks_workers(config: Config, cluster: str | None) -> None:

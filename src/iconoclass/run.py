@@ -198,6 +198,10 @@ class Run:
     def write_check(self, findings: Mapping[str, Any]) -> None:
         write_json(self.path / "check.json", findings)
 
+    def decisions_path(self, word: str) -> Path:
+        """Of the decisions that the run obeys those of one kind, for a training that obeys no others."""
+        return self.path / f"decisions-{word}.csv"
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)
 

@@ -115,6 +115,10 @@ def train(
     compare_naive: Annotated[
         bool, option(OUTPUT, "--compare-naive", metavar="", help="Train again on a naive split; say what it claims.")
     ] = False,
+    compare_decisions: Annotated[
+        bool,
+        option(OUTPUT, "--compare-decisions", metavar="", help="Train again without them; say what each kind gains."),
+    ] = False,
     offline: Annotated[bool, option(OUTPUT, "--offline", metavar="", help="Never open a connection.")] = False,
     as_json: Annotated[bool, option(OUTPUT, "--json", metavar="", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -145,6 +149,7 @@ def train(
             "name": name,
             "offline": offline,
             "compare_naive": compare_naive,
+            "compare_decisions": compare_decisions,
             "cluster": cluster,
             "listener": phases.listener(),
             "say": phases.say,
@@ -163,7 +168,10 @@ def train(
 
 
 # What `train` is called with that is no setting of config.py.
-NOT_SETTINGS = {"data", "folds", "compare_naive", "cluster", "config", "output", "name", "resume", "offline", "as_json"}
+NOT_SETTINGS = {
+    "data", "folds", "compare_naive", "compare_decisions", "cluster", "config", "output", "name", "resume", "offline",
+    "as_json",
+}  # fmt: skip
 
 
 @verbs.command(rich_help_panel=PANEL)
@@ -214,7 +222,7 @@ def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, clust
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
     """Raises: UsageError, if settings are given that the run has long decided."""
-    usual = {"resume", "epochs", "offline", "cluster", "as_json", "output", "compare_naive"}
+    usual = {"resume", "epochs", "offline", "cluster", "as_json", "output", "compare_naive", "compare_decisions"}
     if others := [name for name, value in given.items() if value is not None and name not in usual]:
         options = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in others)
         raise UsageError(

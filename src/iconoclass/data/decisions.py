@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,28 @@ def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
             row = (decision.image, decision.word, decision.class_name, decision.reason)
             writer.writerow([spreadsheet_safe(cell) for cell in row])
+
+
+def words_in(path: Path) -> Counter[str]:
+    """How many rows of a decisions.csv say which word; rows that a person has yet to decide do not count."""
+    return Counter(word for word, _ in _said(path) if word)
+
+
+def write_only(word: str, path: Path, to: Path) -> None:
+    """Those rows of a decisions.csv that say one word, in a file of their own."""
+    with writing_text(to) as file:
+        rows = (cells for said, cells in _said(path) if said in (word, None))
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _said(path: Path) -> Iterator[tuple[str | None, list[str]]]:
+    """Every row with its word; the first one, which names the columns, with None."""
+    rows = read_rows(path)
+    header = next(rows, (1, []))[1]
+    yield None, header
+    names = [cell.strip().lower() for cell in header]
+    for _, cells in rows:
+        yield dict(zip(names, cells, strict=False)).get("decision", "").strip().lower(), cells
 
 
 # -- suggestions ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -231,6 +231,14 @@ def _pair(
         raise DataError(f"the two runs do not agree what is on {len(differing)} pictures, such as {', '.join(some)}")
     pairs = [(ones[key], others[key]) for key in both]
     return Pair(first, second, [image for image, _ in both], pairs, len(ones) + len(others) - 2 * len(both))
+
+
+def judged_by(third: Run, first: Run, second: Run) -> Pair:
+    """Two runs on the test pictures that three have in common; what is on a picture is for the third one to say."""
+    true, ones, others = (_answers(run) for run in (third, first, second))
+    both = [key for key in true if key in ones and key in others]
+    pairs = [(replace(ones[key], true=true[key].true), replace(others[key], true=true[key].true)) for key in both]
+    return Pair(first, second, [image for image, _ in both], pairs, len(true) - len(both))
 
 
 # -- the page -------------------------------------------------------------------------------------------------------

@@ -271,7 +271,15 @@ def summary(run: Run, quiet: Style = str) -> str:
         if naive := run.summary.get("naive"):
             claimed, honest = (share(one["test_accuracy"], quiet).strip() for one in (naive, run.summary))
             lines.append(f"naive split {claimed}, honest split {honest}")
+        lines += [_gained(row) for row in run.summary.get("decisions", ())]
     return "\n".join(lines)
+
+
+def _gained(row: Mapping[str, Any]) -> str:
+    """What decisions of one kind are worth, in points."""
+    value, low, high = (row["gain"].get(key) for key in ("value", "low", "high"))
+    by = "n/a" if value is None else f"{100 * value:+.1f} points, {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"decisions, {row['decisions']} ({row['pictures']:,}): {by} on {row['examples']:,} test pictures"
 
 
 def table(metrics: Mapping[str, Any], quiet: Style = str) -> str:

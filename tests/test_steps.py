@@ -1,0 +1,63 @@
+"""One step of learning: what it does to a network is what Keras would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import iconoclass as ic
+from iconoclass.backend import keras
+from iconoclass.data.batches import Batch
+from iconoclass.models.catalog import build
+from iconoclass.training.steps import make_step
+
+
+@pytest.fixture
+def batch() -> Batch:
+    some = ic.load_dataset("digits").train.sample(48)
+    return Batch(some.pixels, np.eye(10, dtype=np.float32)[some.labels], np.ones(48, np.float32))
+
+
+def network(*, is_one_frozen: bool = False) -> Any:
+    """A small one, always with the same weights; its first batch norm may be frozen."""
+    keras.utils.set_random_seed(3)
+    model = build("resnet", (8, 8, 1), 10, precision="float32", width=8)
+    norms_of(model)[0].trainable = not is_one_frozen
+    return model
+
+
+def norms_of(model: Any) -> list[Any]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def step_of_keras(model: Any, batch: Batch) -> None:
+    """The same by Keras's own layers, one after the other and as they are."""
+    with tf.GradientTape() as tape:
+        value = keras.losses.CategoricalCrossentropy()(batch.targets, model(batch.pixels, training=True))
+    keras.optimizers.SGD(0.1).apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+
+
+@pytest.mark.parametrize("is_one_frozen", [False, True], ids=["all learn", "one is frozen"])
+def test_batch_norm_in_one_operation_learns_and_remembers_what_that_of_keras_does(
+    batch: Batch, is_one_frozen: bool
+) -> None:
+    ours, theirs = network(is_one_frozen=is_one_frozen), network(is_one_frozen=is_one_frozen)
+    fixed = {id(weight) for weight in norms_of(ours)[0].weights} if is_one_frozen else set()
+    before = ours.get_weights()
+    step = make_step(ours, keras.optimizers.SGD(0.1), keras.losses.CategoricalCrossentropy())
+    step.learn(step.copy(batch))
+    step_of_keras(theirs, batch)
+    for weight, old, mine, other in zip(ours.weights, before, ours.get_weights(), theirs.get_weights(), strict=True):
+        assert mine == pytest.approx(other, rel=1e-3, abs=1e-5), weight.path
+        assert np.array_equal(mine, old) == (id(weight) in fixed), weight.path
+
+
+def test_the_layers_are_keras_own_again_after_a_step(batch: Batch) -> None:
+    model = network()
+    step = make_step(model, keras.optimizers.SGD(0.1), keras.losses.CategoricalCrossentropy())
+    step.learn(step.copy(batch))
+    assert norms_of(model)
+    assert not any("call" in vars(layer) for layer in norms_of(model))
