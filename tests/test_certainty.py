@@ -53,19 +53,22 @@ def test_a_network_without_any_response_has_a_distance_too() -> None:
     assert known.distances(np.empty((0, 3))).shape == (0,)
 
 
-def test_noise_is_unknown_to_a_network_of_digits_and_other_digits_are_not(tmp_path: Path) -> None:
+def test_noise_is_unknown_to_networks_of_digits_and_other_digits_are_not(tmp_path: Path) -> None:
     """The rate is that of the promise, with room for the chance of 360 pictures. Of noise nothing is promised but that
-    it stands out to a network trained as usual: whether the features of a small one that is barely trained tell it
-    apart is the luck of the seed.
+    it stands out: of 18 networks trained as usual, 43 to 99 % of it was unknown, by the luck of the seed; so three.
     """
-    run = ic.train("digits", model="resnet", output=tmp_path)
-    predictor, data = ic.Predictor.load(run.path), ic.load_dataset("digits")
-    known = [answer.unknown for answer in predictor.predict(data.test.pixels)]
+    data = ic.load_dataset("digits")
     noise = np.random.default_rng(1).integers(0, 255, (1000, 8, 8, 1), dtype=np.uint8)
-    strange = [answer.unknown for answer in predictor.predict(noise)]
-    assert np.mean([reason is not None for reason in known]) < 0.09
-    assert np.mean([reason is not None for reason in strange]) > 0.8
-    assert "unlike the training pictures" in {reason for reason in strange if reason}
+    shares, reasons = [], set[str | None]()
+    for seed in range(3):
+        predictor = ic.Predictor.load(ic.train("digits", model="resnet", seed=seed, output=tmp_path).path)
+        known = [answer.unknown for answer in predictor.predict(data.test.pixels)]
+        strange = [answer.unknown for answer in predictor.predict(noise)]
+        assert np.mean([reason is not None for reason in known]) < 0.09
+        shares.append(np.mean([reason is not None for reason in strange]))
+        reasons |= set(strange)
+    assert np.mean(shares) > 0.5
+    assert "unlike the training pictures" in reasons
 
 
 def test_no_picture_is_unknown_at_a_rate_of_nothing_and_no_class_changes(run: Run) -> None:

@@ -66,9 +66,10 @@ def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
 @contextlib.contextmanager
 def _fused_batch_norm(tf: Any, model: Any) -> Iterator[None]:
     """While a step is traced, batch norm is one operation of TensorFlow's. Keras makes a dozen of it, in float32: a
-    quarter of the time of a step (docs/decisions.md). The layers stay what they are.
+    quarter of the time of a step on a processor (docs/decisions.md). The layers stay what they are.
     """
-    layers = [layer for layer in model._flatten_layers() if _can_be_fused(layer)]
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))  # where nobody has measured it
+    layers = [layer for layer in model._flatten_layers() if _can_be_fused(layer) and not has_gpu]
     for layer in layers:
         object.__setattr__(layer, "call", _fused_call(tf, layer))
     try:
