@@ -347,6 +347,9 @@ def test_a_worker_that_dies_is_replaced_and_costs_its_own_requests_alone(file: P
                     await engine.ask([pixel_picture(DIES)])
                 assert content_of(caught.value)["status"] == 503
                 assert len((await engine.ask([pixel_picture(0)])).answers) == 1
+            async with asyncio.timeout(30):  # who asks may hear of it before the watch does
+                while len(lost) < 3 * limits.workers:
+                    await asyncio.sleep(0.01)
         finally:
             await engine.close()
         assert len(lost) == 3 * limits.workers
