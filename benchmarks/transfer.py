@@ -129,8 +129,9 @@ def heads(photos: Path, weights: Path, divisions: int) -> None:
     )
     for name, values in right.items():
         lead = 100 * np.subtract(right["ours"], values)
-        counts = [(lead > 0).sum(), (lead == 0).sum(), (lead < 0).sum()]
-        ahead = f"   ours {lead.mean():+.2f} points (deviation {lead.std(ddof=1):.2f}); won, level, lost: {counts}"
+        won, level, lost = (lead > 0).sum(), (lead == 0).sum(), (lead < 0).sum()
+        counts = f"{won} won, {level} level, {lost} lost"
+        ahead = f"   ours {lead.mean():+.2f} points (deviation {lead.std(ddof=1):.2f}); {counts}"
         print(f"{name:<14} {np.mean(values):.2%}{ahead if name != 'ours' else ''}")
 
 

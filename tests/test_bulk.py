@@ -240,16 +240,23 @@ def test_with_a_killed_worker_and_a_lost_node_every_row_is_there_once(
     asked = command(model, pictures, output, part=2, cluster=nodes.address)
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         wait_for_parts(output, 5, process)
-        children = psutil.Process().children(recursive=True)
-        workers = [one for one in children if one.is_running() and "ray::work" in " ".join(one.cmdline())]
-        assert workers
-        workers[0].kill()
+        worker_at_work(process).kill()
         wait_for_parts(output, 20, process)
         nodes.remove_node(nodes.workers[0], allow_graceful=False)
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert [row["image"] for row in rows_of(output)] == files_in(pictures)
     assert not list(output.glob(".*")), "of a worker that died while it wrote"
+
+
+def worker_at_work(process: subprocess.Popen[str]) -> psutil.Process:
+    """One that is in the middle of a part: between two parts Ray calls a worker idle, so it is looked for again."""
+    while process.poll() is None:
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "ray::work" in " ".join(child.cmdline()):
+                    return child
+    raise AssertionError(process.communicate()[0])
 
 
 def wait_for_parts(folder: Path, count: int, process: subprocess.Popen[str]) -> None:

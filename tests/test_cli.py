@@ -548,3 +548,10 @@ def test_every_option_that_our_texts_advise_is_there() -> None:
     }
     elsewhere = {"--help", "--debug", "--version", "--logdir", "--head"}  # the last two are TensorBoard's and Ray's
     assert {option: where for option, where in advised.items() if option not in options | elsewhere} == {}
+
+
+@pytest.mark.parametrize("option", [["--compare-naive"], ["--compare-decisions"], ["--rotate", "0"], ["--lr", "0.1"]])
+def test_beside_resume_no_option_is_taken_that_would_have_no_effect(option: list[str], run: Run, ask: Ask) -> None:
+    status, _, said = ask("train", "--resume", run.path, *option)
+    assert status == 2
+    assert f"Received: {option[0]}" in said

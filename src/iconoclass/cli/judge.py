@@ -161,7 +161,7 @@ def labels(
         print(found.table())
         print(path or readable(found.run.report_path))
     if path and not as_json:
-        sure = sum(decision.word == "relabel" for decision in found.decisions())
+        sure = sum(one.is_sure for one in found.found)
         advise(
             f"read {path} ({sure:,} relabelled, {len(found.found) - sure:,} for you to decide), then: "
             f"iconoclass train {found.run.dataset['source']} --decisions {path}"

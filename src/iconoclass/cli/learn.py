@@ -222,8 +222,9 @@ def _go_on(run: Path, epochs: float | None, *, force: bool, offline: bool, clust
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
     """Raises: UsageError, if settings are given that the run has long decided."""
-    usual = {"resume", "epochs", "offline", "cluster", "as_json", "output", "compare_naive", "compare_decisions"}
-    if others := [name for name, value in given.items() if value is not None and name not in usual]:
+    usual = {"resume", "epochs", "offline", "cluster", "as_json", "output"}
+    said = {name for name, value in given.items() if value is not None and value is not False}
+    if others := sorted(said - usual):
         options = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in others)
         raise UsageError(
             f"with --resume only --epochs can be given. Received: {options}", hint="Train anew, or leave them out."

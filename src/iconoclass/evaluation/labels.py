@@ -49,6 +49,11 @@ class Suspect:
     def margin(self) -> float:
         return self.other_share - self.label_share
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the label that was given is all but impossible."""
+        return self.label_share < SURE
+
 
 def confident_mislabels(labels: Labels, probabilities: Floats) -> tuple[Positions, Positions]:
     """Which examples are likely of another class, the surest first, and of which: int64 (suspects,) each.
@@ -171,8 +176,8 @@ class Suspects:
         return [
             Decision(
                 one.image,
-                "relabel" if one.label_share < SURE else "",
-                one.other if one.label_share < SURE else "",
+                "relabel" if one.is_sure else "",
+                one.other if one.is_sure else "",
                 f"{one.label} {one.label_share:.0%}, rather {one.other} {one.other_share:.0%}, "
                 "by models that have not seen it",
             )

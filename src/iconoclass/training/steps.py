@@ -68,8 +68,8 @@ def _fused_batch_norm(tf: Any, model: Any) -> Iterator[None]:
     """While a step is traced, batch norm is one operation of TensorFlow's. Keras makes a dozen of it, in float32: a
     quarter of the time of a step on a processor (docs/decisions.md). The layers stay what they are.
     """
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))  # where nobody has measured it
-    layers = [layer for layer in model._flatten_layers() if _can_be_fused(layer) and not has_gpu]
+    has_gpu = tf.config.list_physical_devices("GPU")  # where nobody has measured it
+    layers = [] if has_gpu else [layer for layer in model._flatten_layers() if _can_be_fused(layer)]
     for layer in layers:
         object.__setattr__(layer, "call", _fused_call(tf, layer))
     try:
