@@ -22,8 +22,9 @@ from iconoclass.training.recipes import complete
 from iconoclass.training.transfer import Eye, learn_head
 
 # Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better
-# (docs/speed.md, "Which size").
-SIZES = {8: 0.0, 16: 0.8, 24: 1.2, 32: 1.6, 48: 3.0, 64: 5.0, 96: 10.0}
+# (docs/speed.md, "Which size"). All are multiples of 16: with 8 filters a step takes nearly as long as with 16, and
+# with 24 as with 32.
+SIZES = {16: 0.0, 32: 2.0, 48: 3.5, 64: 6.0, 96: 10.0}
 # A bound for few pictures: an hour's budget is not to be spent on showing the same 500 ten thousand times.
 MOST_EPOCHS = 200
 MOST_TUNING_EPOCHS = 20  # of a pretrained network, which has less to learn
@@ -203,9 +204,9 @@ def _python_s() -> float:
 
 def _cost(width: int) -> int:
     """What an image costs in a `resnet` of that width, in some unit: a part that is the same for all, memory traffic
-    that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 64 (docs/speed.md).
+    that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 96 (docs/speed.md).
     """
-    return 120 + width * (15 + width)
+    return 135 + width * (4 + width)
 
 
 def _paying(budget: Budget, learner: Learner, width: int) -> int:
@@ -218,7 +219,7 @@ def _guess(asked: Config, dataset: Dataset, began: float) -> int:
     """Where to begin looking: what would pay on a 2-core AMD EPYC. A wrong guess costs seconds, not the budget."""
     left = Budget.AIM * (asked.training.budget or 0.0) - (time.monotonic() - began) - 2 * FINISH_S
     height, channel_width, _ = dataset.image_shape
-    image_s = 3.5e-7 * height * channel_width / 1024
+    image_s = 4.4e-7 * height * channel_width / 1024
     epochs = {size: left / (len(dataset.train) * image_s * _cost(size)) for size in SIZES}
     return max((size for size, least in SIZES.items() if epochs[size] >= least), default=min(SIZES))
 
