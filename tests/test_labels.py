@@ -96,7 +96,8 @@ def test_most_planted_wrong_labels_are_found_and_most_that_is_found_is_wrong(
     found = [one.image for one in suspected]
     assert len(there & set(found)) >= 0.6 * len(there), "with 480 pictures and four epochs"
     assert len(there & set(found)) >= 0.5 * len(found)
-    assert [one.margin for one in suspected] == sorted((one.margin for one in suspected), reverse=True)
+    margins = [one.other_share - one.label_share for one in suspected]
+    assert margins == sorted(margins, reverse=True)
     assert run.suspects["examples"] == len(data.train)
 
 

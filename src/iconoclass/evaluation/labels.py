@@ -46,10 +46,6 @@ class Suspect:
     other_share: float
 
     @property
-    def margin(self) -> float:
-        return self.other_share - self.label_share
-
-    @property
     def is_sure(self) -> bool:
         """Whether the label that was given is all but impossible."""
         return self.label_share < SURE
