@@ -243,7 +243,7 @@ def test_with_a_killed_worker_and_a_lost_node_every_row_is_there_once(
         worker_at_work(process).kill()
         wait_for_parts(output, 20, process)
         nodes.remove_node(nodes.workers[0], allow_graceful=False)
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert [row["image"] for row in rows_of(output)] == files_in(pictures)
     assert not list(output.glob(".*")), "of a worker that died while it wrote"
