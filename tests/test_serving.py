@@ -703,6 +703,22 @@ def test_a_body_without_a_length_is_cut_at_the_limit(server: Served) -> None:
     assert b" 413 " in server.say(head + 6 * chunk, seconds=1)
 
 
+@pytest.mark.parametrize("length", [b"Content-Length: 30000000", b"Transfer-Encoding: chunked"])
+def test_who_is_refused_while_he_sends_reads_why_and_is_not_cut_off(server: Served, length: bytes) -> None:
+    """H4"""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n" + length + b"\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=5)) as connection:
+        connection.sendall(head)
+        for _ in range(40):  # long after the answer
+            connection.sendall(b"80000\r\n" + bytes(524_288) + b"\r\n")
+            time.sleep(0.005)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+        while connection.recv(65_536):  # the rest of the answer; the server has said all
+            pass
+        connection.sendall(b"x")
+        assert server.ask("GET", "/healthz")[0] == 200
+
+
 def test_compressed_bodies_are_not_unpacked(server: Served) -> None:
     """H5"""
     assert server.ask("POST", "/predict", b"x", content_encoding="gzip")[0] == 415
@@ -1257,6 +1273,27 @@ def test_two_hundred_slow_senders_are_shown_out_and_hinder_nobody(file: Path, pi
         for connection in slow:
             connection.close()
         assert served.ask("POST", "/predict", pictures[0])[0] == 200
+    finally:
+        assert served.stop()[0] == 0
+
+
+def send_on(connection: socket.socket, seconds: float) -> None:
+    due = time.monotonic() + seconds
+    while time.monotonic() < due:
+        connection.sendall(bytes(4096))
+        time.sleep(0.01)
+
+
+def test_who_is_refused_and_never_stops_sending_is_cut_off_in_the_end(file: Path) -> None:
+    """H4, H7"""
+    served = Served.__new__(Served)
+    served.start([sys.executable, "-c", IMPATIENT, str(file)])
+    try:
+        with closing(socket.create_connection(("127.0.0.1", served.port), timeout=10)) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                send_on(connection, seconds=10)
     finally:
         assert served.stop()[0] == 0
 

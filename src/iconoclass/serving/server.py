@@ -188,9 +188,38 @@ _DROP_SYN = [(0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0,
 # -- what uvicorn does otherwise -------------------------------------------------------------------------------------
 
 
+class _Lingering:
+    """A connection, closed in two steps while part of a request is on its way: first our side alone. What is closed
+    with something unread is reset, and the answer may be lost with it (RFC 9112, 9.6).
+
+    awaited_s: how long the other side may go on; 0, if nothing of a request is on its way.
+    """
+
+    def __init__(self, transport: Any, awaited_s: Callable[[], float]) -> None:
+        self._transport, self._awaited_s = transport, awaited_s
+        self.write = transport.write  # each answer needs it twice
+        self.is_half_closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.is_half_closed or bool(self._transport.is_closing())
+
+    def close(self) -> None:
+        if self.is_closing() or not self._awaited_s():
+            self._transport.close()
+            return
+        self.is_half_closed = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(self._awaited_s(), self._transport.close)
+
+
 class _Impatient(HttpToolsProtocol):
     """A connection whose headers do not come is closed: uvicorn would wait for them for ever. Where a body does not
-    come, whoever waits for its first part is told that it is empty so far.
+    come, whoever waits for its first part is told that it is empty so far. Who is refused while he sends may finish,
+    in the time that he had, and reads why.
 
     Most requests come whole, in one go: these need no timer.
     """
@@ -200,11 +229,13 @@ class _Impatient(HttpToolsProtocol):
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(_Lingering(transport, lambda: self._awaited_s))  # type: ignore[arg-type]
         self._await(self.headers_s)
         self._set_timer()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_half_closed:  # type: ignore[attr-defined]
+            return
         super().data_received(data)
         self._set_timer()
 
@@ -238,7 +269,18 @@ class _Impatient(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete:
             self.cycle.message_event.set()
         else:
-            self.transport.close()
+            self._leave()
+
+    def shutdown(self) -> None:
+        if self.cycle and not self.cycle.response_complete:
+            super().shutdown()
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Now, whatever is on its way."""
+        self._await(0.0)
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):
