@@ -181,6 +181,13 @@ def test_a_letter_that_no_font_has_becomes_a_box_and_the_rest_is_kept(monkeypatc
 # Curves.
 
 
+def test_the_epoch_that_was_kept_is_named_where_another_was_higher() -> None:
+    rows = [{**each, "kept": kept} for each, kept in zip(history(0.8, 0.9257, 0.92), (1.0, 1.0, 1.0), strict=True)]
+    assert title(plots.curves(rows)) == "Validation accuracy of the kept epoch, 3: 92.0 %"
+    rows[2]["kept"] = 0.0
+    assert title(plots.curves(rows)) == "Validation accuracy peaks at epoch 2: 92.6 %"
+
+
 def test_the_title_names_the_best_epoch_and_its_value() -> None:
     assert title(plots.curves(history(0.8, 0.9257, 0.91))) == "Validation accuracy peaks at epoch 2: 92.6 %"
 

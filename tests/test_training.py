@@ -22,12 +22,12 @@ from iconoclass.config import Config
 from iconoclass.data.dataset import Dataset, Split
 from iconoclass.errors import DivergedError, UsageError
 from iconoclass.intervals import wilson
-from iconoclass.run import Run
+from iconoclass.run import Run, kept_row
 from iconoclass.training import trainer
 from iconoclass.training.learner import Learner, prepare
 from iconoclass.training.progress import Listener, Now, TensorBoard, describe
 from iconoclass.training.recipes import complete
-from iconoclass.training.trainer import best_epoch
+from iconoclass.training.trainer import best_epoch, is_to_be_kept
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +218,36 @@ def test_the_best_epoch_has_the_highest_validation_accuracy_and_among_equals_the
     assert best_epoch([row(0.5, 1, 1), row(0.75, 2, 2), row(0.625, 0.5, 3)]) == 2
     assert best_epoch([row(0.75, 1, 1), row(0.75, 0.5, 2), row(0.75, 0.75, 3)]) == 2
     assert best_epoch([row(0.75, 1, 1), row(0.75, 1, 2)]) == 1, "the earlier of two alike"
+
+
+def chosen(schedule: str, images: int, *accuracies: float, head: float | None = None) -> int:
+    """The epoch whose weights are kept of a training that had these accuracies on validation."""
+    training = Config.of(source="x", schedule=schedule, monitor="accuracy").training
+    history = [] if head is None else [row(head, 1, 0)]
+    found = 0
+    for epoch, accuracy in enumerate(accuracies, 1):
+        history.append(row(accuracy, 1, epoch))
+        if is_to_be_kept(history, training, images):
+            found = epoch
+    return found
+
+
+def test_where_the_rate_falls_a_lucky_epoch_does_not_stand_before_better_trained_ones() -> None:
+    """A standard error of 100 pictures at 90 % is 3 points, of 10,000 it is 0.3."""
+    assert chosen("linear", 100, 0.80, 0.91, 0.89, 0.90) == 4
+    assert chosen("linear", 10_000, 0.80, 0.91, 0.89, 0.90) == 2
+    assert chosen("linear", 100, 0.80, 0.91, 0.60, 0.70) == 2, "overfitted is overfitted"
+    assert chosen("constant", 100, 0.80, 0.91, 0.89, 0.90) == 2, "nothing says that later is better"
+    assert chosen("linear", 300, 0.99, 1.0, 0.997) == 3, "none of a few pictures wrong is not certainty"
+    assert chosen("triangular", 100, 0.89, 0.88, head=0.90) == 0, "the head alone needs no luck"
+    assert chosen("triangular", 100, 0.92, 0.91, 0.89, head=0.90) == 2
+
+
+def test_what_is_kept_is_of_the_last_row_that_says_so(digits: Dataset, tmp_path: Path) -> None:
+    run, _ = learn(digits, tmp_path, model="resnet", width=8, epochs=4)
+    kept = run.history[kept_row(run.history)]
+    assert accuracy(run.model_path, digits.validation) == pytest.approx(kept["val_accuracy"], abs=1e-6)
+    assert kept_row([row(0.5, 1, 1)]) is None
 
 
 def test_what_is_trained_in_bfloat16_is_kept_as_a_float32_network(digits: Dataset, tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def _plan(config: Config, dataset: Dataset, more: list[tuple[str, str]]) -> str:
         *(("" if note.startswith(" ") else "note", note) for note in (*dataset.notes, *_said_of_files(dataset))),
         ("model", f"{network} on {height} x {width} {'grey' if channels == 1 else 'colour'}"),
         *([("", f"its weights: {model.weights}")] if model.weights else []),
-        *([("balance", f"{chance}; the best epoch is the one with the highest {training.monitor}")] if chance else []),
+        *([("balance", f"{chance}; epochs are compared by their {training.monitor}")] if chance else []),
         *_planned(config),
         *more,
     ]

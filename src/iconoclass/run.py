@@ -29,6 +29,11 @@ FORMAT = 1
 History = list[dict[str, float]]
 
 
+def kept_row(history: Sequence[Mapping[str, float]]) -> int | None:
+    """Where in a history the weights of model.keras are from: its last row with `kept`. None, if there is none."""
+    return max((at for at, row in enumerate(history) if row.get("kept")), default=None)
+
+
 class Run:
     """One training: its settings, its data's description, what happened, the model, and how it was judged."""
 
@@ -224,7 +229,7 @@ class Run:
 
     @property
     def model_path(self) -> Path:
-        """model.keras: the best weights; opens in plain Keras."""
+        """model.keras: the weights that were kept; opens in plain Keras."""
         return self.path / "model.keras"
 
     @property

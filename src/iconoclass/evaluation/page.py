@@ -137,7 +137,7 @@ def _learning(report: Report) -> str:
         "time": _times(report),
     }  # fmt: skip
     table = "".join(f"<tr><th>{word}<td>{escape(text)}" for word, text in rows.items() if text)
-    drawn = "".join(sketches.learning(run.history, report.monitor))
+    drawn = "".join(sketches.learning(run.history))
     said = report.note_on_curves
     note = f"<p class=muted>{escape(said[0].upper() + said[1:])}.</p>" if drawn and said else ""
     return f"<table class=facts>{table}</table><div class=charts>{drawn}</div>{note}"

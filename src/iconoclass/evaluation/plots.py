@@ -26,6 +26,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from iconoclass.files import make_folder, writing
+from iconoclass.run import kept_row
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.integer[Any]]
@@ -283,26 +284,28 @@ def _sentences(*parts: str) -> str:
 
 @_on_paper
 def curves(history: Sequence[Mapping[str, float]], monitor: str = "val_accuracy", note: str = "") -> Figure:
-    """Loss and accuracy by epoch, training and validation, with the best epoch marked.
+    """Loss and accuracy by epoch, training and validation, with the epoch marked whose weights were kept.
 
     history: rows with epoch, loss, accuracy, and where there was a validation split val_loss, val_accuracy.
-    monitor: the column that says which epoch is best; the first of equals, as checkpoints do.
+    monitor: the column that is named; where no row says that it was `kept`, the best by it is marked, the first of
+    equals.
     note: goes below the title, such as the name of the run.
     """
     if not history:
         return _nothing("No epoch has ended yet", note, "Loss and accuracy will be drawn after the first.")
     column = monitor if monitor in _columns(history) else monitor.removeprefix("val_")
     best = _best_row(history, column)
+    kept = best if (said := kept_row(history)) is None else said
     sheet = _Sheet(
-        _verdict(history, column, best), _sentences("Loss and accuracy after each epoch", note), least=HEIGHT
+        _verdict(history, column, best, kept), _sentences("Loss and accuracy after each epoch", note), least=HEIGHT
     )
     top = sheet.top + 30
     for x, name, title in ((84, "loss", "Loss"), (656, "accuracy", "Accuracy")):
         axes = sheet.axes(x, top, 380, sheet.height - top - 70)
         sheet.write(x - 60, sheet.top - 6, title)
         _draw_curves(axes, history, name)
-        if best is not None:
-            _mark_best(axes, history, best, column if column.endswith(name) else "")
+        if kept is not None:
+            _mark_kept(axes, history, kept, column if column.endswith(name) else "")
     return sheet.figure
 
 
@@ -324,15 +327,17 @@ def _best_row(history: Sequence[Mapping[str, float]], column: str) -> int | None
     return int(np.nanargmin(values) if column.endswith("loss") else np.nanargmax(values))
 
 
-def _verdict(history: Sequence[Mapping[str, float]], column: str, best: int | None) -> str:
-    if best is None:
+def _verdict(history: Sequence[Mapping[str, float]], column: str, best: int | None, kept: int | None) -> str:
+    if best is None or kept is None:
         return f"{len(history)} epochs" if len(history) != 1 else "1 epoch"
     lowest = column.endswith("loss")
     what = ("Validation " if column.startswith("val_") else "Training ") + column.removeprefix("val_").replace("_", " ")
-    value, epoch = _written(column, history[best][column]), int(history[best]["epoch"])
+    value, epoch = _written(column, history[kept][column]), int(history[kept]["epoch"])
     if len(history) == 1:
         return f"{what} {'after one epoch' if epoch else 'of the head'}: {value}"
-    if best == len(history) - 1:
+    if history[kept][column] != history[best][column]:
+        return f"{what} of the kept epoch, {epoch}: {value}"
+    if kept == len(history) - 1:
         return f"{what} is {'lowest' if lowest else 'highest'} at the last epoch, {epoch}: {value}"
     return f"{what} {'is lowest' if lowest else 'peaks'} at epoch {epoch}: {value}"
 
@@ -396,16 +401,16 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float, float]]) -> None:
         )  # fmt: skip
 
 
-def _mark_best(axes: Axes, history: Sequence[Mapping[str, float]], best: int, column: str) -> None:
-    """A dotted line at the best epoch; on the monitored column also a ring and its value."""
-    epoch = float(history[best]["epoch"])
+def _mark_kept(axes: Axes, history: Sequence[Mapping[str, float]], kept: int, column: str) -> None:
+    """A dotted line at the kept epoch; on the monitored column also a ring and its value."""
+    epoch = float(history[kept]["epoch"])
     alone = len(history) == 1
     drawn = list(axes.lines)
     if not alone:
         axes.axvline(epoch, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2.5)), zorder=1, clip_on=False)
     if not column:
         return
-    value = float(history[best][column])
+    value = float(history[kept][column])
     colour = VALIDATION if column.startswith("val_") else TRAINING
     ring: dict[str, Any] = {
         "markersize": 7.5,

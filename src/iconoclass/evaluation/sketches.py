@@ -11,27 +11,22 @@ import numpy as np
 from iconoclass.evaluation import calibration, ranking
 from iconoclass.evaluation.calibration import Labels, Probabilities
 from iconoclass.evaluation.charts import Chart, percent
+from iconoclass.run import kept_row
 
 NAMED = 3  # classes whose lines are told apart by their names
 
 
-def learning(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[str]:
+def learning(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
     """Accuracy and loss by epoch, with the epoch that was kept; nothing where there are fewer than two epochs."""
     if len(history) < 2:
         return
-    kept = _best(history, monitor)
+    kept = kept_row(history)
     for name, title in (("accuracy", "Accuracy"), ("loss", "Loss")):
         lines = {
             "training": [row.get(name, math.nan) for row in history],
             "validation": [row.get(f"val_{name}", math.nan) for row in history],
         }
         yield _by_epoch(title, lines, [row["epoch"] for row in history], kept)
-
-
-def _best(history: Sequence[Mapping[str, float]], monitor: str) -> int | None:
-    values = [row.get(monitor, math.nan) for row in history]
-    finite = [at for at, value in enumerate(values) if math.isfinite(value)]
-    return max(finite, key=lambda at: values[at]) if finite else None
 
 
 def _by_epoch(title: str, lines: Mapping[str, Sequence[float]], epochs: Sequence[float], kept: int | None) -> str:

@@ -172,3 +172,4 @@ SCHEDULES: dict[str, Schedule] = {
     "triangular": triangular,
     "plateau": plateau,
 }
+FALLING = frozenset({"cosine", "linear", "triangular"})  # to nothing, or nearly, at the end of the plan

@@ -1,4 +1,4 @@
-"""train(): a data set and a configuration with nothing left open -> the weights that did best on validation."""
+"""train(): a data set and a configuration with nothing left open -> weights, chosen on validation among the epochs'."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iconoclass.backend import is_out_of_memory
+from iconoclass.config import TrainingConfig
 from iconoclass.data.batches import Batch, at_once
 from iconoclass.errors import DivergedError, EnvironmentFault
 from iconoclass.files import writing
@@ -23,7 +24,7 @@ from iconoclass.intervals import wilson
 from iconoclass.run import History, Run
 from iconoclass.training.checkpoint import Checkpoints
 from iconoclass.training.learner import Average, Learner, Position, Weights
-from iconoclass.training.optimizers import SCHEDULES
+from iconoclass.training.optimizers import FALLING, SCHEDULES
 from iconoclass.training.progress import Listener, Now
 
 
@@ -33,8 +34,8 @@ def train(learner: Learner, run: Run, listener: Listener) -> Learner:
     A learner that has been restored from a checkpoint goes on from its very step.
 
     Returns: the learner; `is_stopped` says that Ctrl-C or SIGTERM ended it.
-    Raises: DivergedError, at the first loss that is no number; the run then keeps the history up to there and, if an
-    epoch had ended well, its best weights. EnvironmentFault, if the memory or, twice in a row, the disk is full.
+    Raises: DivergedError, at the first loss that is no number; the run then has the history up to there and, if an
+    epoch had ended well, what was kept so far. EnvironmentFault, if the memory or, twice in a row, the disk is full.
     """
     try:
         if learner.plan.steps and not learner.is_done:
@@ -174,13 +175,14 @@ def _judge_epoch(
         "learning_rate": float(learner.optimizer.learning_rate),
     }
     learner.history.append(row)
-    if best_epoch(learner.history, learner.config.training.monitor) == now.epoch:
+    row["kept"] = float(is_to_be_kept(learner.history, learner.config.training, len(learner.dataset.validation)))
+    if row["kept"]:
         learner.best = weights
     return row
 
 
 def keep(learner: Learner, run: Run) -> None:
-    """Write model.keras with the best weights, the last ones beside it, and the history; of a team, the first does."""
+    """Write model.keras with what is to be kept, the last weights beside it, the history; of a team, the first does."""
     if learner.team.rank:
         return
     last = learner.model.get_weights()
@@ -216,6 +218,25 @@ def best_epoch(history: History, monitor: str = "accuracy") -> int:
     Counted from 1; 0 is the head on features of a frozen backbone.
     """
     return int(max(history, key=lambda row: (row[f"val_{monitor}"], -row["val_loss"]))["epoch"])
+
+
+def is_to_be_kept(history: History, training: TrainingConfig, images: int) -> bool:
+    """Whether the weights after the newest epoch take the place of those that were kept before.
+
+    They do if they are the best. Where the rate falls, each epoch is better trained than the one before, and one that
+    was better on a few validation pictures was mostly lucky: there the newest are kept if they are behind the best by
+    less than a standard error (Breiman et al., Classification and Regression Trees, 1984), and ahead of a head's alone.
+    images: of validation.
+    """
+    newest, column = history[-1], f"val_{training.monitor}"
+    is_best = best_epoch(history, training.monitor) == newest["epoch"]
+    if is_best or training.schedule not in FALLING:
+        return is_best
+    highest = max(row[column] for row in history)
+    share = (highest * images + 1) / (images + 2)  # none of a few pictures wrong is not certainty
+    least = highest - math.sqrt(share * (1 - share) / images)
+    is_behind_head = not history[0]["epoch"] and newest[column] <= history[0][column]
+    return newest[column] >= least and not is_behind_head
 
 
 def _set_rate(optimizer: Any, rate: float) -> None:

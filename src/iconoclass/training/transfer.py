@@ -76,6 +76,7 @@ def learn_head(learner: Learner, eye: Eye, tell: Tell | None = None) -> None:
             "accuracy": of_train["accuracy"],
             **{f"val_{name}": value for name, value in of_validation.items()},
             "learning_rate": 0.0,
+            "kept": 1.0,
         }
     ]
     learner.said = [("features", eye.said()), ("head", _said(head, of_validation["accuracy"]))]

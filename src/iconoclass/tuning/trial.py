@@ -11,7 +11,7 @@ from iconoclass import pipeline, resuming
 from iconoclass.data.dataset import Dataset
 from iconoclass.errors import EnvironmentFault, IconoclassError, Interrupted
 from iconoclass.models import weights
-from iconoclass.run import Run
+from iconoclass.run import Run, kept_row
 from iconoclass.training.progress import Listener, Now
 from iconoclass.tuning.search import MOST_ATTEMPTS, Job, Search
 
@@ -55,14 +55,14 @@ def try_out(search: Search, job: Job, dataset: Dataset, say: Say) -> None:
         reason = error.what if isinstance(error, IconoclassError) else f"{type(error).__name__}: {error}"
         search.tell_failed(job, reason, {"seconds": round(time.monotonic() - began, 1)})
         return
-    best = max(learner.history, key=lambda row: (row[search.monitor], -row["val_loss"]))
+    kept = learner.history[kept_row(learner.history) or 0]
     facts = {
         "seconds": round(learner.elapsed_s + time.monotonic() - began, 1),
         "epochs": len([row for row in learner.history if row["epoch"]]),
-        "loss": best["val_loss"],
-        "accuracy": best["val_accuracy"],
+        "loss": kept["val_loss"],
+        "accuracy": kept["val_accuracy"],
     }
-    search.tell(job, best[search.monitor], facts, is_hopeless=is_hopeless)
+    search.tell(job, kept[search.monitor], facts, is_hopeless=is_hopeless)
     search.run_of(job.trial).note_end("given up" if is_hopeless else "tried", f"a trial of {search.folder.name}")
 
 
