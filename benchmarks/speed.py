@@ -38,6 +38,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 import iconoclass as ic
 from iconoclass.backend import processor_name
+from iconoclass.run import Run
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "speed.jsonl"
@@ -130,9 +131,16 @@ def _train_ours(data: str, seed: int, budget: float | None) -> Row:
         command = [sys.executable, "-m", "iconoclass", "train", data, "--budget", f"{budget:g}s", *options]
         wall, lines = _timed([*command, "--seed", str(seed), "--output", folder, "--json"])
         accuracy = json.loads("".join(lines))["test"]["accuracy"]
-        changes = json.loads(next(Path(folder).glob("*/run.json")).read_text())["budget"]["plan_changes"]
-    interval = [accuracy["low"], accuracy["high"]]
-    return {"wall": wall, "accuracy": accuracy["value"], "interval": interval, "plan_changes": changes}
+        run = Run.open(next(Path(folder).iterdir()))
+        config, changes = run.config, run.summary["budget"]["plan_changes"]
+    return {
+        "wall": wall,
+        "accuracy": accuracy["value"],
+        "interval": [accuracy["low"], accuracy["high"]],
+        "width": config.model.width,
+        "epochs": config.training.epochs,
+        "plan_changes": changes,
+    }
 
 
 def _train_opponent(data: str, who: str, seed: int, asked: argparse.Namespace) -> Row:
@@ -259,11 +267,26 @@ def report(asked: argparse.Namespace) -> None:
 def _our_table(rows: Sequence[Row]) -> str:
     lines = [
         f"| {one['budget']:g} s{_options(rows, one['budget'])} | {_percent(one['accuracy'])} | "
-        f"{_percent(one['low'])} to {_percent(one['high'])} | {one['seconds']:.1f} s | {_listed(one['seeds'])} |"
+        f"{_percent(one['low'])} to {_percent(one['high'])} | {one['seconds']:.1f} s | "
+        f"{_bought(rows, one['budget'])} | {_listed(one['seeds'])} |"
         for one in ours(rows)
     ]
-    head = ["| `--budget` | test accuracy, mean | range | wall time, median | seeds |", "|---|---|---|---|---|"]
+    head = [
+        "| `--budget` | test accuracy, mean | range | wall time, median | what it bought | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
     return "\n".join(head + lines) if lines else ""
+
+
+def _bought(rows: Sequence[Row], budget: float) -> str:
+    """Widths and epochs of the runs, as far as they were noted: how fast the machine was that hour."""
+    same = [row for row in rows if row["who"] == "iconoclass" and row["budget"] == budget and "width" in row]
+    each = {
+        width: sorted(row["epochs"] for row in same if row["width"] == width)
+        for width in sorted({row["width"] for row in same})
+    }
+    spans = ("–".join(dict.fromkeys(f"{end:.3g}" for end in (epochs[0], epochs[-1]))) for epochs in each.values())
+    return ", ".join(f"width {width}: {span} epochs" for width, span in zip(each, spans, strict=True)) or "not noted"
 
 
 def _options(rows: Sequence[Row], budget: float) -> str:

@@ -74,7 +74,7 @@ def fast(config: Config, dataset: Dataset) -> Settings:
     epochs = config.training.epochs or _epochs(images)
     batch_size = config.training.batch_size or _batch_size(images, epochs)
     # A picture that is seen a few times is not learned by heart, and is easier to learn as it is (docs/speed.md).
-    is_varied = epochs >= 6
+    is_varied = epochs >= 5
     # Muon's rate is a share of the weights: high where steps are few, lower where they would make more noise than way.
     muon_rate = 0.24 * min(1.0, math.sqrt(350 * batch_size / (epochs * images)))
     return {
