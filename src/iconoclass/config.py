@@ -189,7 +189,7 @@ class TrainingConfig(Section):
         description="Rare classes weigh more, or are drawn more often; auto: weights, where sizes differ twofold.",
     )
     monitor: Literal["auto", "accuracy", "macro_f1"] = Field(
-        "auto", description="Chooses the best epoch, on validation; auto: macro_f1, where class sizes differ twofold."
+        "auto", description="Compares the epochs, on validation; auto: macro_f1, where class sizes differ twofold."
     )
     unfreeze: Fraction | None = Field(
         None, description="Share of a backbone's layers, from the top, that learn after the head; 0: the head alone."
