@@ -128,6 +128,19 @@ def test_muon_holds_the_norm_of_kernels_and_moves_them_by_a_share_of_it() -> Non
         assert 0.04 * held < np.linalg.norm(step) < 0.13 * held
 
 
+@pytest.mark.parametrize("batch_size", [16, 512])
+def test_with_muon_biases_learn_as_fast_as_if_the_loss_were_the_sum_over_a_batch(batch_size: int) -> None:
+    model = build("resnet", (8, 8, 1), 3, width=8)
+    optimizer = build_optimizer(settings(optimizer="muon", lr=0.1, momentum=0.6, batch_size=batch_size), model)
+    ones = [keras.ops.ones_like(variable) for variable in model.trainable_variables]
+    biases = [variable for variable in model.trainable_variables if len(variable.shape) == 1]
+    before = [np.array(bias) for bias in biases]
+    optimizer.apply(ones, model.trainable_variables)
+    assert biases
+    for bias, old in zip(biases, before, strict=True):
+        assert old - np.array(bias) == pytest.approx(0.1 * 0.22 * batch_size * 1.85, rel=1e-5)
+
+
 def test_settings_reach_the_optimizer() -> None:
     optimizer = build_optimizer(settings(momentum=0.75, lr=0.125), build("mlp", (8, 8, 1), 3))
     assert float(optimizer.learning_rate) == 0.125

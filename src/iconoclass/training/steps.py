@@ -54,7 +54,7 @@ def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
         if not compiled:
             # The batch's length is left open: one trace serves shorter batches too.
             signature = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
-            with _fused_batch_norm(tf, model):
+            with _made_for_processors(tf, model):
                 # Not by XLA, which knows no deterministic gradient of max pooling.
                 compiled.append(tf.function(step, jit_compile=False).get_concrete_function(*signature))
         value, correct = compiled[0](*tensors)
@@ -64,19 +64,39 @@ def _tensorflow_step(model: Any, optimizer: Any, loss: Any) -> Step:
 
 
 @contextlib.contextmanager
-def _fused_batch_norm(tf: Any, model: Any) -> Iterator[None]:
-    """While a step is traced, batch norm is one operation of TensorFlow's. Keras makes a dozen of it, in float32: a
-    quarter of the time of a step on a processor (docs/decisions.md). The layers stay what they are.
+def _made_for_processors(tf: Any, model: Any) -> Iterator[None]:
+    """While a step is traced, some layers compute otherwise than Keras has them; they stay what they are.
+
+    Batch norm is one operation of TensorFlow's. Keras makes a dozen of it, in float32: a quarter of the time of a step
+    on a processor. And biases of convolutions are added so that their gradient is right: the one of TensorFlow's
+    `bias_add` is summed up in bfloat16, where a million numbers lose two thirds of what they come to
+    (docs/decisions.md).
     """
     has_gpu = tf.config.list_physical_devices("GPU")  # where nobody has measured it
-    layers = [] if has_gpu else [layer for layer in model._flatten_layers() if _can_be_fused(layer)]
-    for layer in layers:
-        object.__setattr__(layer, "call", _fused_call(tf, layer))
+    layers = [] if has_gpu else model._flatten_layers()
+    calls = {layer: _fused_call(tf, layer) for layer in layers if _can_be_fused(layer)}
+    calls |= {layer: _call_with_exact_bias(tf, layer) for layer in layers if _has_inexact_bias(layer)}
+    for layer, call in calls.items():
+        object.__setattr__(layer, "call", call)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer in calls:
             object.__delattr__(layer, "call")
+
+
+def _has_inexact_bias(layer: Any) -> bool:
+    is_kind = type(layer) is keras.layers.Conv2D and layer.data_format == "channels_last"
+    return is_kind and layer.use_bias and layer.compute_dtype == "bfloat16"
+
+
+def _call_with_exact_bias(tf: Any, layer: Any) -> Callable[..., Any]:
+    def call(inputs: Any) -> Any:
+        outputs = layer.convolution_op(inputs, layer.kernel)
+        outputs = tf.add(outputs, tf.cast(tf.convert_to_tensor(layer.bias), outputs.dtype))
+        return outputs if layer.activation is None else layer.activation(outputs)
+
+    return call
 
 
 def _can_be_fused(layer: Any) -> bool:
