@@ -48,7 +48,7 @@ DOCS = HERE.parent / "docs"
 BUDGETS = {
     "mnist": [24, 70, 120, 600],
     "fashion_mnist": [24, 30, 120, 600, 720],
-    "cifar10": [30, 38, 85, 120, 340, 600, 1140],
+    "cifar10": [30, 38, 85, 120, 360, 600, 1140],
 }
 # Options of the longest trainings. CIFAR-10's opponent looks at six views of each picture, and sets none aside to
 # choose by.
@@ -279,14 +279,17 @@ def _our_table(rows: Sequence[Row]) -> str:
 
 
 def _bought(rows: Sequence[Row], budget: float) -> str:
-    """Widths and epochs of the runs, as far as they were noted: how fast the machine was that hour."""
-    same = [row for row in rows if row["who"] == "iconoclass" and row["budget"] == budget and "width" in row]
+    """Widths and epochs, as far as they were noted: how fast the machine was that hour; and which older recipe."""
+    all_of_it = [row for row in rows if row["who"] == "iconoclass" and row["budget"] == budget]
+    same = [row for row in all_of_it if "width" in row]
     each = {
         width: sorted(row["epochs"] for row in same if row["width"] == width)
         for width in sorted({row["width"] for row in same})
     }
     spans = ("–".join(dict.fromkeys(f"{end:.3g}" for end in (epochs[0], epochs[-1]))) for epochs in each.values())
-    return ", ".join(f"width {width}: {span} epochs" for width, span in zip(each, spans, strict=True)) or "not noted"
+    sizes = [f"width {width}: {span} epochs" for width, span in zip(each, spans, strict=True)]
+    recipes = sorted({row["recipe"] for row in all_of_it if "recipe" in row})
+    return ", ".join((sizes or ["not noted"]) + recipes)
 
 
 def _options(rows: Sequence[Row], budget: float) -> str:
