@@ -203,11 +203,13 @@ def read_results(path: Path | None = None) -> list[Row]:
 
 
 def ours(rows: Sequence[Row]) -> list[Row]:
-    """One row a budget: mean accuracy over the seeds, their range, median of the wall time."""
+    """One row a budget and recipe: mean accuracy over the seeds, their range, median of the wall time, by which
+    they are in order.
+    """
     summaries = []
     mine = [row for row in rows if row["who"] == "iconoclass"]
-    for budget in sorted({row["budget"] for row in mine}):
-        same = [row for row in mine if row["budget"] == budget]
+    for budget, recipe in sorted({(row["budget"], row.get("recipe", "")) for row in mine}):
+        same = [row for row in mine if (row["budget"], row.get("recipe", "")) == (budget, recipe)]
         accuracies = [row["accuracy"] for row in same]
         summaries.append(
             {
@@ -217,9 +219,10 @@ def ours(rows: Sequence[Row]) -> list[Row]:
                 "high": max(accuracies),
                 "seconds": statistics.median(row["wall"] for row in same),
                 "seeds": sorted(row["seed"] for row in same),
+                "bought": ", ".join([_bought(same), *([recipe] if recipe else [])]),
             }
         )
-    return summaries
+    return sorted(summaries, key=lambda one: one["seconds"])
 
 
 def curve_of(rows: Sequence[Row], who: str) -> list[Row]:
@@ -268,7 +271,7 @@ def _our_table(rows: Sequence[Row]) -> str:
     lines = [
         f"| {one['budget']:g} s{_options(rows, one['budget'])} | {_percent(one['accuracy'])} | "
         f"{_percent(one['low'])} to {_percent(one['high'])} | {one['seconds']:.1f} s | "
-        f"{_bought(rows, one['budget'])} | {_listed(one['seeds'])} |"
+        f"{one['bought']} | {_listed(one['seeds'])} |"
         for one in ours(rows)
     ]
     head = [
@@ -278,18 +281,16 @@ def _our_table(rows: Sequence[Row]) -> str:
     return "\n".join(head + lines) if lines else ""
 
 
-def _bought(rows: Sequence[Row], budget: float) -> str:
-    """Widths and epochs, as far as they were noted: how fast the machine was that hour; and which older recipe."""
-    all_of_it = [row for row in rows if row["who"] == "iconoclass" and row["budget"] == budget]
-    same = [row for row in all_of_it if "width" in row]
-    each = {
-        width: sorted(row["epochs"] for row in same if row["width"] == width)
-        for width in sorted({row["width"] for row in same})
+def _bought(rows: Sequence[Row]) -> str:
+    """Widths and epochs, as far as they were noted: how fast the machine was that hour."""
+    each: dict[int, list[float]] = {}
+    for row in rows:
+        if "width" in row:
+            each.setdefault(row["width"], []).append(row["epochs"])
+    spans = {
+        width: dict.fromkeys(f"{end:.3g}" for end in (min(each[width]), max(each[width]))) for width in sorted(each)
     }
-    spans = ("–".join(dict.fromkeys(f"{end:.3g}" for end in (epochs[0], epochs[-1]))) for epochs in each.values())
-    sizes = [f"width {width}: {span} epochs" for width, span in zip(each, spans, strict=True)]
-    recipes = sorted({row["recipe"] for row in all_of_it if "recipe" in row})
-    return ", ".join((sizes or ["not noted"]) + recipes)
+    return ", ".join(f"width {width}: {'–'.join(span)} epochs" for width, span in spans.items()) or "not noted"
 
 
 def _options(rows: Sequence[Row], budget: float) -> str:
