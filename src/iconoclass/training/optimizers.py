@@ -60,7 +60,8 @@ class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no ty
     Jordan, arXiv 2404.00498. Keras's own Muon leaves convolutions out.
     """
 
-    # Of the plain learning rate, that of biases for each picture of a batch (benchmarks/ablation.py).
+    # Of the plain learning rate; that of biases, for each picture of a batch, is Jordan's 0.053 of 0.24. Dense kernels:
+    # found on CIFAR-10's validation part.
     DENSE_RATE, VECTOR_RATE = 2.8, 0.22
     PLAIN_MOMENTUM = 0.85
 
@@ -89,11 +90,8 @@ class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no ty
             self.assign_sub(variable, share * rate * update)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "learning_rate": float(self.learning_rate),
-            "momentum": self.momentum,
-            "batch_size": self.batch_size,
-        }
+        rate = float(self.learning_rate)
+        return {"learning_rate": rate, "momentum": self.momentum, "batch_size": self.batch_size}
 
 
 def orthogonal(matrix: Any) -> Any:
