@@ -13,6 +13,7 @@ from iconoclass.backend import keras
 from iconoclass.data.batches import Batch
 from iconoclass.models.catalog import build
 from iconoclass.models.resnet import WHITENING, initialise
+from iconoclass.training import steps
 from iconoclass.training.steps import make_step
 
 
@@ -75,6 +76,34 @@ def test_biases_of_convolutions_learn_in_bfloat16_about_what_they_learn_in_float
     """TensorFlow's own gradient of `bias_add` loses most of a sum of half a million numbers."""
     exact, found = whitening_biases_after_a_step("float32"), whitening_biases_after_a_step("bfloat16")
     assert np.linalg.norm(found - exact) < 0.5 * np.linalg.norm(exact)
+
+
+def kernels_after_a_step(monkeypatch: pytest.MonkeyPatch, *, has_tiles: bool) -> list[Any]:
+    """Of a network whose last two blocks see maps of 7 and 3 pixels, through 64 channels; 50 pictures are not
+    divisible by how many maps lie side by side.
+    """
+    monkeypatch.setattr(steps, "processor_has_tiles", lambda: has_tiles)
+    keras.utils.set_random_seed(3)
+    model = build("resnet", (32, 32, 3), 10, precision="bfloat16", width=16)
+    pixels = np.random.default_rng(5).integers(0, 256, (50, 32, 32, 3), np.uint8)
+    initialise(model, pixels)
+    targets = np.eye(10, dtype=np.float32)[np.arange(50) % 10]
+    before = [np.array(variable) for variable in model.trainable_variables]
+    step = make_step(model, keras.optimizers.SGD(0.1), keras.losses.CategoricalCrossentropy())
+    step.learn(step.copy(Batch(pixels, targets, np.ones(50, np.float32))))
+    return [np.array(variable) - old for variable, old in zip(model.trainable_variables, before, strict=True)]
+
+
+def test_maps_side_by_side_teach_a_kernel_what_one_after_the_other_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out = []
+    plain = steps._with_laid_out_gradient
+    monkeypatch.setattr(steps, "_with_laid_out_gradient", lambda tf: laid_out.append(1) or plain(tf))
+    usual = kernels_after_a_step(monkeypatch, has_tiles=False)
+    assert not laid_out
+    found = kernels_after_a_step(monkeypatch, has_tiles=True)
+    assert len(laid_out) == 3  # two on 7 x 7 and one on 3 x 3; the first of the second block sees 15 x 15
+    for learned, other in zip(found, usual, strict=True):
+        assert np.linalg.norm(learned - other) < 0.02 * np.linalg.norm(other)
 
 
 def test_the_layers_are_keras_own_again_after_a_step(batch: Batch) -> None:

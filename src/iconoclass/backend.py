@@ -116,6 +116,7 @@ __all__ = [
     "keras",
     "make_deterministic",
     "processor_has_bfloat16",
+    "processor_has_tiles",
     "usable_cores",
 ]
 
@@ -186,6 +187,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def processor_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
     return bool({"avx512_bf16", "amx_bf16"} & processor_features())
+
+
+def processor_has_tiles() -> bool:
+    """Whether this processor multiplies whole tiles of bfloat16 at once (AMX)."""
+    return {"amx_bf16", "amx_tile"} <= processor_features()
 
 
 def processor_features() -> frozenset[str]:

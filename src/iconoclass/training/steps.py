@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from iconoclass.backend import BACKEND, keras
+from iconoclass.backend import BACKEND, keras, processor_has_tiles
 from iconoclass.data.batches import Batch
 from iconoclass.training.team import Team, mine
 
@@ -68,14 +68,15 @@ def _made_for_processors(tf: Any, model: Any) -> Iterator[None]:
     """While a step is traced, some layers compute otherwise than Keras has them; they stay what they are.
 
     Batch norm is one operation of TensorFlow's. Keras makes a dozen of it, in float32: a quarter of the time of a step
-    on a processor. And biases of convolutions are added so that their gradient is right: the one of TensorFlow's
-    `bias_add` is summed up in bfloat16, where a million numbers lose two thirds of what they come to
+    on a processor. Biases of convolutions are added so that their gradient is right: the one of TensorFlow's `bias_add`
+    is summed up in bfloat16, where a million numbers lose two thirds of what they come to. And where the processor
+    multiplies tiles, the gradient of a kernel that sees small maps is taken of several pictures side by side
     (docs/decisions.md).
     """
     has_gpu = tf.config.list_physical_devices("GPU")  # where nobody has measured it
     layers = [] if has_gpu else model._flatten_layers()
     calls = {layer: _fused_call(tf, layer) for layer in layers if _can_be_fused(layer)}
-    calls |= {layer: _call_with_exact_bias(tf, layer) for layer in layers if _has_inexact_bias(layer)}
+    calls |= {layer: _convolution_call(tf, layer) for layer in layers if _is_improved(layer)}
     for layer, call in calls.items():
         object.__setattr__(layer, "call", call)
     try:
@@ -85,18 +86,62 @@ def _made_for_processors(tf: Any, model: Any) -> Iterator[None]:
             object.__delattr__(layer, "call")
 
 
-def _has_inexact_bias(layer: Any) -> bool:
+def _is_improved(layer: Any) -> bool:
     is_kind = type(layer) is keras.layers.Conv2D and layer.data_format == "channels_last"
-    return is_kind and layer.use_bias and layer.compute_dtype == "bfloat16"
+    return is_kind and layer.compute_dtype == "bfloat16" and (layer.use_bias or _is_laid_out(layer))
 
 
-def _call_with_exact_bias(tf: Any, layer: Any) -> Callable[..., Any]:
+def _convolution_call(tf: Any, layer: Any) -> Callable[..., Any]:
     def call(inputs: Any) -> Any:
-        outputs = layer.convolution_op(inputs, layer.kernel)
-        outputs = tf.add(outputs, tf.cast(tf.convert_to_tensor(layer.bias), outputs.dtype))
+        kernel = tf.cast(tf.convert_to_tensor(layer.kernel), inputs.dtype)
+        is_wide = not _is_laid_out(layer) or max(inputs.shape[1:3]) > NARROW
+        convolve = layer.convolution_op if is_wide else _with_laid_out_gradient(tf)
+        outputs = convolve(inputs, kernel)
+        if layer.use_bias:
+            outputs = tf.add(outputs, tf.cast(tf.convert_to_tensor(layer.bias), outputs.dtype))
         return outputs if layer.activation is None else layer.activation(outputs)
 
     return call
+
+
+# A tile of AMX multiplies 32 columns at once; oneDNN gives the gradient of a kernel one row of a map at a time, so that
+# of 7 columns 25 are nothing. Up to 8 columns it pays to copy maps side by side, where there are channels enough.
+TILE, NARROW, LEAST_CHANNELS = 32, 8, 64
+
+
+def _is_laid_out(layer: Any) -> bool:
+    """Whether it is a convolution whose kernel's gradient may be taken of maps that lie side by side."""
+    is_plain = layer.padding == "same" and layer.kernel_size == (3, 3) and layer.groups == 1
+    is_dense = layer.strides == layer.dilation_rate == (1, 1)
+    return is_plain and is_dense and layer.kernel.shape[2] >= LEAST_CHANNELS and processor_has_tiles()
+
+
+def _with_laid_out_gradient(tf: Any) -> Callable[[Any, Any], Any]:
+    """A 3 x 3 convolution as it always is, and its gradient too; only how that of the kernel is computed differs."""
+    options = {"strides": [1, 1, 1, 1], "padding": "SAME"}
+
+    def laid_out(maps: Any) -> Any:
+        """(n, height, width, channels) -> (fewer, height, TILE or less, channels): a column of nothing between maps."""
+        _, height, width, channels = maps.shape
+        many = TILE // (width + 1)
+        padded = tf.pad(maps, [[0, -tf.shape(maps)[0] % many], [0, 0], [0, 1], [0, 0]])
+        rows = tf.transpose(tf.reshape(padded, (-1, many, height, (width + 1) * channels)), (0, 2, 1, 3))
+        return tf.reshape(rows, (-1, height, many * (width + 1), channels))
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def convolve(inputs: Any, kernel: Any) -> Any:
+        def gradients(outer: Any) -> tuple[Any, Any]:
+            of_inputs = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=outer, **options
+            )
+            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=laid_out(inputs), filter_sizes=kernel.shape, out_backprop=laid_out(outer), **options
+            )
+            return of_inputs, of_kernel
+
+        return tf.nn.conv2d(inputs, kernel, **options), gradients
+
+    return convolve  # type: ignore[no-any-return]
 
 
 def _can_be_fused(layer: Any) -> bool:
