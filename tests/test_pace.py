@@ -79,3 +79,18 @@ def test_more_time_buys_a_larger_network_and_never_a_smaller_one(digits: Dataset
 def test_budget_and_epochs_exclude_each_other(digits: Dataset) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         complete(Config.of(source="digits", budget="90s", epochs=3), digits)
+
+
+def test_the_size_follows_what_sizes_cost_on_the_processor(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where wide networks are cheap, one is chosen sooner; each way as it was found better in equal time."""
+    learner = prepare(digits, complete(Config.of(source="digits", width=16), digits))
+
+    def chosen(epochs: float, width: int) -> int:
+        left = epochs * len(learner.batches) + 0.5
+        budget = Budget(left / Budget.AIM, 0.0, 1.0, 0.0, 0.0, len(learner.batches), clock=lambda: 0.0)
+        return pace._paying(budget, learner, width)
+
+    monkeypatch.setattr(pace, "processor_has_tiles", lambda: False)
+    assert [chosen(3, 16), chosen(2.9, 32), chosen(14, 64)] == [16, 32, 64]
+    monkeypatch.setattr(pace, "processor_has_tiles", lambda: True)
+    assert [chosen(6, 16), chosen(5.7, 32)] == [32, 48]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from iconoclass.backend import as_function
+from iconoclass.backend import as_function, processor_has_tiles
 from iconoclass.config import Config
 from iconoclass.data.batches import Batch, at_once
 from iconoclass.data.dataset import Dataset, Tell
@@ -21,10 +21,9 @@ from iconoclass.training.plan import Budget, Plan
 from iconoclass.training.recipes import complete
 from iconoclass.training.transfer import Eye, learn_head
 
-# Widths of `resnet`, and after how many epochs each is worth its time: before, the next smaller one is better
-# (docs/speed.md, "Which size"). All are multiples of 16: with 8 filters a step takes nearly as long as with 16, and
-# with 24 as with 32.
-SIZES = {16: 0.0, 32: 2.0, 48: 3.5, 64: 6.0, 96: 10.0}
+# Widths of `resnet` among which a budget chooses. All are multiples of 16: with 8 filters a step takes nearly as long
+# as with 16, and with 24 as with 32.
+SIZES = (16, 32, 48, 64, 96)
 # A bound for few pictures: an hour's budget is not to be spent on showing the same 500 ten thousand times.
 MOST_EPOCHS = 200
 MOST_TUNING_EPOCHS = 20  # of a pretrained network, which has less to learn
@@ -205,26 +204,34 @@ def _best_s(times: int, work: Callable[[], Any]) -> float:
     return min(taken)
 
 
-def _cost(width: int) -> int:
-    """What an image costs in a `resnet` of that width, in some unit: a part that is the same for all, memory traffic
-    that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 96 (docs/speed.md).
+def _cost(width: int) -> float:
+    """Seconds for a 32 x 32 image in a `resnet` of that width, on two cores: a part that is the same for all, memory
+    traffic that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 96 on an AMD EPYC
+    and 16 to 64 on an Intel Xeon with AMX, which multiplies faster than it remembers (docs/speed.md).
     """
-    return 135 + width * (4 + width)
+    same, traffic, arithmetic = (2.4e-5, 5.5e-6, 7.6e-8) if processor_has_tiles() else (5.9e-5, 1.8e-6, 4.4e-7)
+    return same + width * (traffic + width * arithmetic)
+
+
+def _error(width: int, epochs: float) -> float:
+    """The share of pictures that a width gets wrong after so many epochs, in some unit. Fitted to validation parts of
+    CIFAR-10, widths 16 to 64, 1 to 8 epochs; and to which of two widths was better in equal time (docs/speed.md).
+    """
+    return float(width**-0.19 * (1 + 4 / width) * epochs**-0.1 * (1 + 0.6 / epochs))
 
 
 def _paying(budget: Budget, learner: Learner, width: int) -> int:
-    """The largest size that gets the epochs it needs, to judge by the pace of one width."""
+    """The size that makes the most of the time, to judge by the pace of one width."""
     epochs = budget.steps() / len(learner.batches)
-    return max(size for size, least in SIZES.items() if epochs * _cost(width) / _cost(size) >= least)
+    return min(SIZES, key=lambda size: _error(size, epochs * _cost(width) / _cost(size)))
 
 
 def _guess(asked: Config, dataset: Dataset, began: float) -> int:
-    """Where to begin looking: what would pay on a 2-core AMD EPYC. A wrong guess costs seconds, not the budget."""
+    """Where to begin looking: what would pay on two cores. A wrong guess costs seconds, not the budget."""
     left = Budget.AIM * (asked.training.budget or 0.0) - (time.monotonic() - began) - 2 * FINISH_S
     height, channel_width, _ = dataset.image_shape
-    image_s = 4.4e-7 * height * channel_width / 1024
-    epochs = {size: left / (len(dataset.train) * image_s * _cost(size)) for size in SIZES}
-    return max((size for size, least in SIZES.items() if epochs[size] >= least), default=min(SIZES))
+    images = max(1.0, left) * 1024 / (height * channel_width)
+    return min(SIZES, key=lambda size: _error(size, images / (len(dataset.train) * _cost(size))))
 
 
 def _said(learner: Learner, width: int | None) -> str:
@@ -239,5 +246,5 @@ def _said(learner: Learner, width: int | None) -> str:
     larger = [size for size in SIZES if width and size > width]
     if larger:
         fewer = epochs * _cost(width or 0) / _cost(larger[0])
-        said += f"; width {larger[0]} would get {fewer:.2g}, and needs {SIZES[larger[0]]:g}"
+        said += f"; width {larger[0]} would get {fewer:.2g}, too few to be better"
     return said
