@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 import iconoclass as ic
-from iconoclass import environment
 from forking import Mortal
+from iconoclass import environment
 from iconoclass.backend import keras
 from iconoclass.config import Config
 from iconoclass.data import batches
