@@ -93,4 +93,4 @@ def test_the_size_follows_what_sizes_cost_on_the_processor(digits: Dataset, monk
     monkeypatch.setattr(pace, "processor_has_tiles", lambda: False)
     assert [chosen(3, 16), chosen(2.9, 32), chosen(14, 64)] == [16, 32, 64]
     monkeypatch.setattr(pace, "processor_has_tiles", lambda: True)
-    assert [chosen(6, 16), chosen(5.7, 32)] == [32, 48]
+    assert [chosen(6, 16), chosen(2.9, 32), chosen(12, 64)] == [32, 32, 64]

@@ -207,9 +207,9 @@ def _best_s(times: int, work: Callable[[], Any]) -> float:
 def _cost(width: int) -> float:
     """Seconds for a 32 x 32 image in a `resnet` of that width, on two cores: a part that is the same for all, memory
     traffic that grows with the width, arithmetic that grows with its square. Fitted to widths 16 to 96 on an AMD EPYC
-    and 16 to 64 on an Intel Xeon with AMX, which multiplies faster than it remembers (docs/speed.md).
+    and on an Intel Xeon, which differ in arithmetic alone: the latter has tiles (docs/speed.md).
     """
-    same, traffic, arithmetic = (2.4e-5, 5.5e-6, 7.6e-8) if processor_has_tiles() else (5.9e-5, 1.8e-6, 4.4e-7)
+    same, traffic, arithmetic = 5.9e-5, 1.8e-6, 1.4e-7 if processor_has_tiles() else 4.4e-7
     return same + width * (traffic + width * arithmetic)
 
 
