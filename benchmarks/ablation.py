@@ -28,7 +28,7 @@ from iconoclass.backend import keras
 from iconoclass.config import Config
 from iconoclass.models import resnet
 from iconoclass.run import Run
-from iconoclass.training import optimizers, trainer
+from iconoclass.training import optimizers, steps, trainer
 from iconoclass.training.learner import prepare
 from iconoclass.training.progress import Listener
 from iconoclass.training.recipes import complete
@@ -65,6 +65,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"precision": "float32"},
 }
 PATCHES: dict[str, Any] = {
+    "batch norm as Keras computes it": mock.patch.object(steps, "_can_be_fused", return_value=False),
+    "gradients of kernels map by map": mock.patch.object(steps, "processor_has_tiles", return_value=False),
     "logits in bfloat16": mock.patch.object(resnet, "PRECISION_OF_LOGITS", None),
     "no whitening": mock.patch.object(resnet, "_whiten", nothing),
     "random kernels, not identity-like": mock.patch.object(resnet, "_pass_through", nothing),

@@ -48,7 +48,7 @@ DOCS = HERE.parent / "docs"
 BUDGETS = {
     "mnist": [24, 30, 70, 120, 600],
     "fashion_mnist": [30, 120, 400, 600],
-    "cifar10": [30, 120, 360, 540, 600],
+    "cifar10": [30, 120, 600, 640],
 }
 # Options of the longest trainings. CIFAR-10's opponent looks at six views of each picture, and sets none aside to
 # choose by.
@@ -58,6 +58,7 @@ OPTIONS = {
     ("fashion_mnist", 850): "--views mirrored --validation-split 4%",
     ("cifar10", 480): "--views shifted --validation-split 2%",
     ("cifar10", 540): "--views shifted --validation-split 2%",
+    ("cifar10", 640): "--views shifted --validation-split 2%",
     ("cifar10", 1040): "--views shifted --validation-split 2%",
     ("cifar10", 1140): "--views shifted --validation-split 2%",
     ("cifar10", 1262): "--views shifted --validation-split 2%",
@@ -135,14 +136,16 @@ def _train_ours(data: str, seed: int, budget: float | None) -> Row:
         wall, lines = _timed([*command, "--seed", str(seed), "--output", folder, "--json"])
         accuracy = json.loads("".join(lines))["test"]["accuracy"]
         run = Run.open(next(Path(folder).iterdir()))
-        config, changes = run.config, run.summary["budget"]["plan_changes"]
+        config, said = run.config, run.summary
     return {
         "wall": wall,
+        # Until the model was there; what came after was judging and drawing, for which an opponent's clock stands still.
+        "learned": round(wall - said["seconds"] + said["seconds_until_learned"], 3),
         "accuracy": accuracy["value"],
         "interval": [accuracy["low"], accuracy["high"]],
         "width": config.model.width,
         "epochs": config.training.epochs,
-        "plan_changes": changes,
+        "plan_changes": said["budget"]["plan_changes"],
     }
 
 

@@ -147,13 +147,18 @@ def learn_and_judge(
     from iconoclass.evaluation.evaluator import evaluate
 
     earlier_s = learner.elapsed_s
+
+    def seconds() -> float:
+        return round(earlier_s + time.monotonic() - began, 1)
+
     learn(learner, run, listener or Few(sys.stdout), cluster)
     if learner.is_stopped:
         raise broken_off(learner, run)
+    until_learned = seconds()
     say("judging on test, validation and train")
     report = evaluate(run, dataset=learner.dataset, tell=lambda plot: say(f"drawing {plot}"), by="train")
-    seconds = round(earlier_s + time.monotonic() - began, 1)
-    summary = {"seconds": seconds, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)}
+    took = {"seconds": seconds(), "seconds_until_learned": until_learned}
+    summary = {**took, "test_accuracy": report.metrics["test"]["accuracy"], **_kept_to(learner)}
     run.finish(summary)
     return summary
 
