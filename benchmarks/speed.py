@@ -139,7 +139,7 @@ def _train_ours(data: str, seed: int, budget: float | None) -> Row:
         config, said = run.config, run.summary
     return {
         "wall": wall,
-        # Until the model was there; what came after was judging and drawing, for which an opponent's clock stands still.
+        # Until the model was there; after it came judging and drawing, for which an opponent's clock stands still.
         "learned": round(wall - said["seconds"] + said["seconds_until_learned"], 3),
         "accuracy": accuracy["value"],
         "interval": [accuracy["low"], accuracy["high"]],
