@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -224,6 +225,7 @@ def ours(rows: Sequence[Row]) -> list[Row]:
                 "low": min(accuracies),
                 "high": max(accuracies),
                 "seconds": statistics.median(row["wall"] for row in same),
+                "learned": statistics.median([row["learned"] for row in same if "learned" in row] or [math.nan]),
                 "seeds": sorted(row["seed"] for row in same),
                 "bought": ", ".join([_bought(same), *([recipe] if recipe else [])]),
             }
@@ -296,13 +298,13 @@ def _days(rows: Sequence[Row], machine: str) -> list[str]:
 def _our_table(rows: Sequence[Row]) -> str:
     lines = [
         f"| {one['budget']:g} s{_options(rows, one['budget'])} | {_percent(one['accuracy'])} | "
-        f"{_percent(one['low'])} to {_percent(one['high'])} | {one['seconds']:.1f} s | "
+        f"{_percent(one['low'])} to {_percent(one['high'])} | {one['seconds']:.1f} s | {_seconds(one['learned'])} | "
         f"{one['bought']} | {_listed(one['seeds'])} |"
         for one in ours(rows)
     ]
     head = [
-        "| `--budget` | test accuracy, mean | range | wall time, median | what it bought | seeds |",
-        "|---|---|---|---|---|---|",
+        "| `--budget` | test accuracy, mean | range | wall time, median | until learned | what it bought | seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     return "\n".join(head + lines) if lines else ""
 
@@ -351,13 +353,21 @@ def _their_table(rows: Sequence[Row]) -> str:
         match = first_at_least(ours(rows), best["accuracy"])
         us = f"{match['seconds']:.1f} s (`--budget {match['budget']:g}s`) | " if match else "not reached | "
         name, theirs = OPPONENTS[who], _percent(best["accuracy"])
-        ratio = f"{best['seconds'] / match['seconds']:.2f}" if match else "–"
-        lines.append(f"| {name} | {theirs} | {best['seconds']:.1f} s | {us}{ratio} | {best['seeds']} |")
+        ratios = [_ratio(best["seconds"], match[until] if match else math.nan) for until in ("seconds", "learned")]
+        lines.append(f"| {name} | {theirs} | {best['seconds']:.1f} s | {us}{' | '.join(ratios)} | {best['seeds']} |")
     head = [
-        "| opponent | its best accuracy | its seconds to it | ours to at least that | ratio | seeds |",
-        "|---|---|---|---|---|---|",
+        "| opponent | its best accuracy | its seconds to it | ours to at least that | ratio | until learned | seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     return "\n".join(head + lines) if lines else ""
+
+
+def _seconds(seconds: float) -> str:
+    return "not noted" if math.isnan(seconds) else f"{seconds:.1f} s"
+
+
+def _ratio(theirs: float, ours: float) -> str:
+    return "–" if math.isnan(ours) else f"{theirs / ours:.2f}"
 
 
 def _percent(share: float, digits: int = 2) -> str:
@@ -374,8 +384,9 @@ def _measured_on(rows: Sequence[Row], machine: str) -> str:
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return (
         f"Measured on {machine}, {when}, with {', '.join(versions)}. "
-        "A ratio above 1 means that ours is faster. Our time is the whole command's, judging included; an opponent's "
-        "clock starts with its process and stands still while it is judged. Its best is that of its best epoch."
+        "A ratio above 1 means that ours is faster. Our time is the whole command's, judging and drawing included; an "
+        "opponent's clock starts with its process and stands still while it is judged, so that the time until ours had "
+        "learned is what compares with it. Its best is that of its best epoch."
     )
 
 
