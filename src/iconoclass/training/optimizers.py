@@ -61,7 +61,7 @@ class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no ty
     """
 
     # Of the plain learning rate; that of biases is for each picture of a batch. Jordan's is 64 times as high, 0.053 of
-    # 0.24: with it biases swing so much on MNIST that batch norm's means, taken along the way, are of no use
+    # 0.24: with it one MNIST training in three answers badly outside of training until the rate is low
     # (docs/decisions.md). Dense kernels: found on CIFAR-10's validation part.
     DENSE_RATE, VECTOR_RATE = 2.8, 0.22 / 64
     PLAIN_MOMENTUM = 0.85
