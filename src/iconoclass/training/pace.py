@@ -214,8 +214,9 @@ def _cost(width: int) -> float:
 
 
 def _error(width: int, epochs: float) -> float:
-    """The share of pictures that a width gets wrong after so many epochs, in some unit. Set by hand after validation parts of
-    CIFAR-10, widths 16 to 64, 1 to 8 epochs; and to which of two widths was better in equal time (docs/speed.md).
+    """The share of pictures that a width gets wrong after so many epochs, in some unit. Set by hand after CIFAR-10's
+    validation part, widths 16 to 64, 1 to 8 epochs; and after which of two widths was better in equal time
+    (docs/speed.md).
     """
     return float(width**-0.19 * (1 + 4 / width) * epochs**-0.1 * (1 + 0.6 / epochs))
 
