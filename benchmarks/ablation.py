@@ -70,9 +70,9 @@ PATCHES: dict[str, Any] = {
     "logits in bfloat16": mock.patch.object(resnet, "PRECISION_OF_LOGITS", None),
     "no whitening": mock.patch.object(resnet, "_whiten", nothing),
     "random kernels, not identity-like": mock.patch.object(resnet, "_pass_through", nothing),
-    "biases four times as fast": mock.patch.object(optimizers.Muon, "VECTOR_RATE", 4 * optimizers.Muon.VECTOR_RATE),
-    "biases four times as slow": mock.patch.object(optimizers.Muon, "VECTOR_RATE", optimizers.Muon.VECTOR_RATE / 4),
-    "biases 64 times as fast": mock.patch.object(optimizers.Muon, "VECTOR_RATE", 64 * optimizers.Muon.VECTOR_RATE),
+    "biases without a bound": mock.patch.object(optimizers.Muon, "VECTOR_STRIDE", float("inf")),
+    "biases 64 times as slow": mock.patch.object(optimizers.Muon, "VECTOR_RATE", optimizers.Muon.VECTOR_RATE / 64),
+    "biases 512 times as slow": mock.patch.object(optimizers.Muon, "VECTOR_RATE", optimizers.Muon.VECTOR_RATE / 512),
 }
 VARIANTS = [*SETTINGS, *PATCHES]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,17 +129,29 @@ def test_muon_holds_the_norm_of_kernels_and_moves_them_by_a_share_of_it() -> Non
         assert 0.04 * held < np.linalg.norm(step) < 0.13 * held
 
 
-@pytest.mark.parametrize("batch_size", [16, 512])
-def test_with_muon_biases_learn_at_a_rate_that_grows_with_the_batch(batch_size: int) -> None:
+def changes_of_biases(batch_size: int, gradient: float) -> list[Any]:
+    """What one step of Muon at a rate of 0.1 takes off all biases, where each of their gradients is the same."""
     model = build("resnet", (8, 8, 1), 3, width=8)
     optimizer = build_optimizer(settings(optimizer="muon", lr=0.1, momentum=0.6, batch_size=batch_size), model)
-    ones = [keras.ops.ones_like(variable) for variable in model.trainable_variables]
+    gradients = [gradient * keras.ops.ones_like(variable) for variable in model.trainable_variables]
     biases = [variable for variable in model.trainable_variables if len(variable.shape) == 1]
     before = [np.array(bias) for bias in biases]
-    optimizer.apply(ones, model.trainable_variables)
-    assert biases
-    for bias, old in zip(biases, before, strict=True):
-        assert old - np.array(bias) == pytest.approx(0.1 * 0.22 / 64 * batch_size * 1.85, rel=1e-5)
+    optimizer.apply(gradients, model.trainable_variables)
+    return [old - np.array(bias) for bias, old in zip(biases, before, strict=True)]
+
+
+@pytest.mark.parametrize("batch_size", [16, 512])
+def test_with_muon_biases_learn_at_a_rate_that_grows_with_the_batch(batch_size: int) -> None:
+    changes = changes_of_biases(batch_size, 1e-3)
+    assert changes
+    for change in changes:
+        assert change == pytest.approx(0.1 * 0.22 * batch_size * 1.85e-3, rel=1e-5)
+
+
+def test_with_muon_no_bias_leaps() -> None:
+    """The first steps of MNIST threw some a thousand standard deviations away, where they stayed."""
+    for sign in (1, -1):
+        assert all(change == pytest.approx(sign * 0.1 * 0.3) for change in changes_of_biases(512, sign * 100.0))
 
 
 def test_settings_reach_the_optimizer() -> None:
