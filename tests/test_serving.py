@@ -21,8 +21,9 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -54,6 +55,7 @@ from iconoclass.serving.model import Model, Source
 from iconoclass.serving.network import Network
 from iconoclass.serving.problems import RequestError, content_of
 from iconoclass.serving.server import _ignore_callers, reload
+from iconoclass.serving.shedding import Shedder
 from iconoclass.serving.worker import CHILD, WorkerLostError
 
 KEY = "a-key-that-is-long-enough"
@@ -1136,6 +1138,76 @@ def test_health_and_metrics_answer_while_everything_else_is_refused(file: Path, 
             assert served.ask("GET", "/healthz")[0] == served.ask("GET", "/metrics")[0] == 200
         assert set(statuses) == {200, 429}
         assert metric(served, "shed_total") == statuses.count(429)
+
+
+def answer_on(line: socket.socket) -> tuple[str, dict[str, str], dict]:
+    """The next one: its first line, its headers, and what its JSON says."""
+    answer = http.client.HTTPResponse(line)
+    answer.begin()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return f"{answer.status} {answer.reason}", headers, json.loads(answer.read())
+
+
+def test_who_is_refused_before_he_is_read_with_care_is_told_the_same(file: Path, pictures: list[bytes]) -> None:
+    """H16"""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nContent-Length: %d\r\n\r\n"
+    picture = pictures[0]
+    whole = head % len(picture) + picture
+    with serving(file, "--max-waiting", "1") as served, ExitStack() as stack:
+        lines = [socket.create_connection(("127.0.0.1", served.port), timeout=10) for _ in range(3)]
+        for line in lines:
+            stack.enter_context(closing(line))
+        first, quick, careful = lines
+        workers = workers_of(served)
+        for number in workers:
+            os.kill(number, signal.SIGSTOP)
+        first.sendall(whole)
+        while not metric(served, "accepted_pictures"):
+            pass
+        for _ in range(2):  # the connection stays open
+            quick.sendall(whole)
+            at_once = answer_on(quick)
+        careful.sendall(whole[:-3])
+        time.sleep(0.2)
+        careful.sendall(whole[-3:])
+        with_care = answer_on(careful)
+        for told in (at_once, with_care):
+            del told[1]["date"]
+        assert at_once == with_care
+        assert at_once[0] == "429 Too Many Requests"
+        assert at_once[1]["retry-after"] == "1"
+        assert at_once[2]["request_id"] == at_once[1]["x-request-id"] == "mine"
+        assert metric(served, "shed_total") == 3
+        for number in workers:
+            os.kill(number, signal.SIGCONT)
+        assert answer_on(first)[0] == "200 OK"
+        for line in lines:
+            line.sendall(whole)
+            assert answer_on(line)[0] == "200 OK"
+
+
+@pytest.mark.parametrize(
+    ("data", "is_whole"),
+    [
+        (b"POST /predict?top=3 HTTP/1.1\r\ncontent-length:5\r\n\r\nbytes", True),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\nbyte", False),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\nbytes and the next", False),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nbytes", False),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nbytes", False),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nbytes", False),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbytes", False),
+        (b"POST /predict HTTP/1.1\r\nX: 1\r\n\r\n\r\nContent-Length: 5\r\n\r\nbytes", False),
+        (b"POST /predicted HTTP/1.1\r\nContent-Length: 5\r\n\r\nbytes", False),
+        (b"GET /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\nbytes", False),
+    ],
+)
+def test_only_a_whole_request_for_predictions_is_refused_before_it_is_read_with_care(
+    data: bytes, is_whole: bool
+) -> None:
+    """H16"""
+    engine = SimpleNamespace(limits=Limits(waiting=1), accepted=1)
+    shedder = Shedder(SimpleNamespace(engine=engine, metrics=Metrics(), is_ready=True))
+    assert (shedder.refusal(data, []) is not None) == is_whole
 
 
 def test_too_many_explanations_are_refused_and_the_others_given(file: Path, pictures: list[bytes]) -> None:

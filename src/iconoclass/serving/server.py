@@ -26,6 +26,7 @@ from iconoclass.serving.engine import Engine, Lane, Watch
 from iconoclass.serving.limits import Limits
 from iconoclass.serving.metrics import Metrics
 from iconoclass.serving.model import Source
+from iconoclass.serving.shedding import Shedder
 
 log = logging.getLogger("iconoclass.serving")
 
@@ -221,10 +222,12 @@ class _Impatient(HttpToolsProtocol):
     come, whoever waits for its first part is told that it is empty so far. Who is refused while he sends may finish,
     in the time that he had, and reads why.
 
-    Most requests come whole, in one go: these need no timer.
+    Most requests come whole, in one go: these need no timer. Where nobody more may wait, they are told so at once.
     """
 
+    shedder: Shedder
     headers_s = body_s = 10.0
+    _is_within = False  # a request
     _awaited_s = 0.0
     _waiting: asyncio.TimerHandle | None = None
 
@@ -236,10 +239,25 @@ class _Impatient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_half_closed:  # type: ignore[attr-defined]
             return
+        is_next = not self._is_within and (self.cycle is None or self.cycle.response_complete)
+        if is_next and not self.flow.write_paused and (refusal := self._refusal(data)):
+            self._refuse(refusal)
+            return
         super().data_received(data)
         self._set_timer()
 
+    def _refusal(self, data: bytes) -> bytes | None:
+        return self.shedder.refusal(data, self.server_state.default_headers)
+
+    def _refuse(self, refusal: bytes) -> None:
+        """As an answer of the application's: the connection stays open for the next request, for a while."""
+        self._await(0.0)
+        self._unset_keepalive_if_required()
+        self.transport.write(refusal)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
     def on_message_begin(self) -> None:
+        self._is_within = True
         super().on_message_begin()
         self._await(self.headers_s)
 
@@ -248,6 +266,7 @@ class _Impatient(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self._is_within = False
         self._await(0.0)
         super().on_message_complete()
 
@@ -287,7 +306,8 @@ class _Server(uvicorn.Server):
     """First "not ready", then the closed door; a second signal does not wait."""
 
     def __init__(self, state: State, app: Any, limits: Limits, door: socket.socket) -> None:
-        protocol = type("_Connection", (_Impatient,), {"headers_s": limits.headers_s, "body_s": limits.body_s})
+        own = {"shedder": Shedder(state), "headers_s": limits.headers_s, "body_s": limits.body_s}
+        protocol = type("_Connection", (_Impatient,), own)
         super().__init__(
             uvicorn.Config(
                 app,
