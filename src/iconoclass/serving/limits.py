@@ -29,7 +29,7 @@ class Limits:
     headers_s: float = 10.0
     waiting: int = 256
     explanations: int = 4
-    batch: int = 32
+    batch: int = 128
     connections: int = 1024
     drain_s: float = 30.0
 
