@@ -1,5 +1,5 @@
-"""The API: routes over an engine. Every answer passes through `guard`, or looks like it where `shedding` is sooner; every
-error is one of ours.
+"""The API: routes over an engine. Every answer passes through `guard`, or looks like it where `shedding` is sooner;
+every error is one of ours.
 """
 
 from __future__ import annotations
