@@ -99,6 +99,8 @@ def train(data: ic.Dataset, name: str, width: int, epochs: int, seed: int) -> Ro
     with PATCHES.get(name, contextlib.nullcontext()), tempfile.TemporaryDirectory() as folder:
         learner = prepare(data, complete(Config.of(source=data.config.source, **settings), data))
         trainer.train(learner, Run.create(Path(folder), "x"), Listener())
+        if learner.is_stopped:  # by a signal: a training that was broken off is no result
+            raise SystemExit("stopped")
         pixels, labels = data.validation.pixels, data.validation.labels
         parts = np.array_split(np.arange(len(labels)), -(-len(labels) // 500))
         right = [
