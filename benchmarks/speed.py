@@ -423,14 +423,15 @@ def draw(data: str, rows: Sequence[Row], path: Path) -> None:
 
 
 def _verdict(data: str, rows: Sequence[Row]) -> str:
-    """What is seen: the highest accuracy, whose it is, and when."""
+    """What is seen: the highest accuracy, whose it is, and when; all whose best is the same to a tenth of a percent."""
     lines = {who: curve_of(rows, who) for who in opponents(rows)} | {"iconoclass": ours(rows)}
-    who, best = max(
-        ((who, max(line, key=lambda point: point["accuracy"])) for who, line in lines.items() if line),
-        key=lambda one: one[1]["accuracy"],
+    best = {who: max(line, key=lambda point: point["accuracy"]) for who, line in lines.items() if line}
+    highest = max(round(point["accuracy"], 3) for point in best.values())
+    first = sorted(
+        (who for who in best if best[who]["accuracy"] >= highest - 0.001), key=lambda who: best[who]["seconds"]
     )
-    name = "Iconoclass" if who == "iconoclass" else OPPONENTS[who]
-    return f"{TITLES[data]}: {name} goes highest, {_percent(best['accuracy'], 1)} after {best['seconds']:.0f} s"
+    names = [f"{OPPONENTS.get(who, 'Iconoclass')} after {best[who]['seconds']:.0f} s" for who in first]
+    return f"{TITLES[data]}: {_percent(highest, 1)}, {' and '.join(names)}"
 
 
 def _draw_lines(axes: Axes, rows: Sequence[Row]) -> None:
