@@ -423,7 +423,7 @@ def draw(data: str, rows: Sequence[Row], path: Path) -> None:
 
 
 def _verdict(data: str, rows: Sequence[Row]) -> str:
-    """What is seen: the highest accuracy, whose it is, and when; all whose best is the same to a tenth of a percent."""
+    """What is seen: the highest accuracy, whose it is, and when; all who are within a tenth of a percent of it."""
     lines = {who: curve_of(rows, who) for who in opponents(rows)} | {"iconoclass": ours(rows)}
     best = {who: max(line, key=lambda point: point["accuracy"]) for who, line in lines.items() if line}
     highest = max(round(point["accuracy"], 3) for point in best.values())

@@ -121,12 +121,9 @@ class Generator:
         self._lines: dict[int, _Line] = {}
         self._poll = select.epoll()
 
+    @_uncollected()
     def closed(self, connections: int, seconds: float) -> Load:
         """So many connections, each of which asks again as soon as it has its answer."""
-        with _uncollected():
-            return self._closed(connections, seconds)
-
-    def _closed(self, connections: int, seconds: float) -> Load:
         began = time.perf_counter()
         until, load, turn = began + seconds, Load(seconds), 0
         for _ in range(connections):
@@ -142,12 +139,9 @@ class Generator:
         load.seen = [one for one in load.seen if one.at <= seconds]  # what came in overtime is not in the rate
         return load
 
+    @_uncollected()
     def opened(self, rate: float, seconds: float, connections: int = 900, seed: int = 0) -> Load:
         """Requests due at random times, so many a second on average. connections: at most, above them they wait."""
-        with _uncollected():
-            return self._opened(rate, seconds, connections, seed)
-
-    def _opened(self, rate: float, seconds: float, connections: int, seed: int) -> Load:
         gaps = np.random.default_rng(seed).exponential(1 / rate, round(rate * seconds))
         due, began = np.cumsum(gaps), time.perf_counter()
         load, sent, idle = Load(seconds), 0, [self._open() for _ in range(16)]

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from iconoclass.serving.api import State
 
 ROUTE = "/predict"
-_START = re.compile(rb"POST /predict[ ?]")
+_START = re.compile(rb"POST /predict(\?\S*)? HTTP/1\.1\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _ID = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._-]{1,64})\r\n", re.IGNORECASE)
 # Who says one of these wants more than an answer, or says twice how long his request is.
 _MORE = re.compile(
-    rb"\r\n(transfer-encoding|expect|upgrade|connection: *close)|content-length.*content-length",
+    rb"\r\n(transfer-encoding|expect|upgrade|connection:[^\r]*close)|content-length.*content-length",
     re.DOTALL | re.IGNORECASE,
 )
 
